@@ -66,48 +66,51 @@ def _render(side: t.Union[None, str, t.Mapping[str, t.Any]]) -> str:
     return "".join(f"{key} = {value}\n" for key, value in side.items())
 
 
-def converge(
-    module: AnsibleModule,
-    *,
-    read: t.Callable[[], Found],
-    plan: t.Callable[[Found], Plan],
-    apply: t.Callable[[t.Sequence[Step]], t.Optional[t.Mapping[str, t.Any]]],
-    finish: t.Callable[[Found, Plan], t.Mapping[str, t.Any]] = lambda found, made: {},
-) -> t.NoReturn:
+class Task(t.Protocol[Found]):
+    """What one task wants and how it gets there; made from the module's options.
+
+    Making it checks the options and raises ``InputError``; it touches nothing.
+    """
+
+    def read(self) -> Found:
+        """Look at the host; change nothing."""
+
+    def plan(self, found: Found) -> Plan:
+        """The steps from ``found`` to what is wanted. Pure."""
+
+    def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
+        """Do the steps; return facts about how each went."""
+
+    def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
+        """Facts that exist only at the end (disks), from what was read last; change nothing. ``done`` is false in check mode."""
+
+
+def converge(module: AnsibleModule, make: t.Callable[[t.Mapping[str, t.Any]], Task[t.Any]], params: t.Mapping[str, t.Any]) -> t.NoReturn:
     """Run a module: read what is, plan, show or apply, read again, exit.
 
-    ``read`` looks at the host and changes nothing. ``plan`` is pure. ``apply`` may return facts (per-object results).
-    ``finish`` runs last with the state that was read last and the first plan, for facts that only exist afterwards
-    (disks that appeared); it is called in check mode too, with what is there now, and changes nothing.
-    Whatever the steps, a second plan over what was read again must be empty, else the task fails with what is left.
+    After a change the plan is made once more over what was read again; it must be empty, else the task fails with what is left.
     """
-    run_guarded(module, lambda: _converge(module, read, plan, apply, finish))
-    raise AssertionError("unreachable")  # pragma: no cover
+    run_guarded(module, lambda: bring_about(make(params), module.check_mode))
 
 
-def _converge(
-    module: AnsibleModule,
-    read: t.Callable[[], Found],
-    plan: t.Callable[[Found], Plan],
-    apply: t.Callable[[t.Sequence[Step]], t.Optional[t.Mapping[str, t.Any]]],
-    finish: t.Callable[[Found, Plan], t.Mapping[str, t.Any]],
-) -> dict[str, t.Any]:
-    found = read()
-    made = plan(found)
-    result: dict[str, t.Any] = {
-        "changed": bool(made.steps),
-        "steps": [str(step) for step in made.steps],
-        "diff": render_diff(made.steps),
-        "problems": [dict(problem) for problem in made.problems],
-    }
+def bring_about(task: Task[t.Any], check_mode: bool) -> t.Dict[str, t.Any]:
+    """The flow of ``converge`` without a module: returns the result, raises ``IscsiError``."""
+    found = task.read()
+    made = task.plan(found)
+    result: t.Dict[str, t.Any] = {"changed": bool(made.steps), "steps": [str(step) for step in made.steps], "diff": render_diff(made.steps)}
+    problems = list(made.problems)
     result.update(made.facts)
-    if made.steps and not module.check_mode:
-        result.update(apply(made.steps) or {})
-        found = read()
-        left = plan(found)
+    if made.steps and not check_mode:
+        result.update(task.apply(made.steps))
+        found = task.read()
+        left = task.plan(found)
         if left.steps:
             raise NotConvergedError([str(step) for step in left.steps])
-    result.update(finish(found, made))
+        problems = list(left.problems)
+    last = dict(task.finish(found, not check_mode))
+    problems.extend(last.pop("problems", ()))
+    result.update(last)
+    result["problems"] = [dict(problem) for problem in problems]
     return result
 
 

@@ -1,0 +1,275 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module iscsi_discovery; the work is in module_utils/_open_iscsi/discovery.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: iscsi_discovery
+short_description: Ask iSCSI portals for their targets and record the nodes
+version_added: 0.1.0
+author:
+  - The lunar.iscsi contributors (@lunar-iscsi)
+description:
+  - Asks one or many portals at once which targets they offer (SendTargets), and records the answer in the open-iscsi database of the host.
+  - The module speaks the protocol itself. Looking needs no root, no daemon and no kernel module, and a dead portal costs no more than its
+    own O(timeout). It presents the InitiatorName of the host, since targets filter their answer by it.
+  - Records that exist are never reset. Discovery with C(iscsiadm) puts C(node.startup) and other settings of known nodes back to
+    the defaults; this module leaves a known node as it is, unless O(update=true).
+extends_documentation_fragment:
+  - lunar.iscsi.attributes
+  - lunar.iscsi.attributes.actiongroup_iscsi
+  - lunar.iscsi.options.auth
+  - lunar.iscsi.options.root
+attributes:
+  check_mode:
+    support: full
+    details: The portals are asked in check mode too, since asking changes nothing.
+  diff_mode:
+    support: full
+    details: Secrets are shown as stars.
+  idempotent:
+    support: full
+  platform:
+    platforms: posix
+options:
+  portals:
+    description:
+      - The portals to ask, as C(address), C(address:port) or C([IPv6]:port). The port is 3260 if not given.
+      - A portal group tag after a comma is accepted and ignored, so that portals another task returned can be used.
+    type: list
+    elements: str
+    required: true
+  state:
+    description:
+      - V(present) asks the portals and records what they offer, as the options below say.
+      - V(absent) asks nobody. It removes the discovery records of O(portals) with the nodes that were recorded through them.
+        A node with a live session is not removed; the task then fails and names the session.
+    type: str
+    choices: [present, absent]
+    default: present
+  targets:
+    description:
+      - Keep only targets whose name matches one of these patterns, with C(*), C(?) and C([...]) as in file names.
+    type: list
+    elements: str
+  networks:
+    description:
+      - Keep only portals with an address in one of these networks, such as V(192.168.56.0/23) or V(fd00:56::/64).
+      - Portals announced by host name are left out when this option is given, since nothing is known of their address.
+    type: list
+    elements: str
+  link_local:
+    description:
+      - Keep portals with a link-local address. Targets announce them, but without a scope they cannot be used.
+    type: bool
+    default: false
+  ifaces:
+    description:
+      - The ifaces through which each portal is recorded; one node for each.
+      - Without this option, all software ifaces of the host that were created (any but V(default)), and V(default) if there are none,
+        as C(iscsiadm) does.
+    type: list
+    elements: str
+  settings:
+    description:
+      - Settings for new node records, by their name in the record, such as C(node.startup). They win over those of C(iscsid.conf).
+      - With O(update=true) they are also applied to records that exist.
+    type: dict
+  add:
+    description: Record nodes that are not recorded yet.
+    type: bool
+    default: true
+  update:
+    description: Apply O(settings) to nodes that are recorded already. Settings that are not named stay as they are.
+    type: bool
+    default: false
+  prune:
+    description:
+      - Remove nodes that were recorded through one of O(portals) and are offered by none of them any more.
+      - Only portals that answered are considered; nodes that were merely filtered out, and nodes with a live session, are kept.
+    type: bool
+    default: false
+  persistent:
+    description: With V(false), nothing is written; the module only looks.
+    type: bool
+    default: true
+  method:
+    description:
+      - V(native) speaks the protocol from the module.
+      - V(iscsiadm) lets C(iscsiadm) ask, which it does with the credentials of the recorded discovery or of C(iscsid.conf);
+        O(auth) cannot be given then. Recording is done by this module either way.
+    type: str
+    choices: [native, iscsiadm]
+    default: native
+  initiator_name:
+    description:
+      - The name to present, instead of the one in C(/etc/iscsi/initiatorname.iscsi).
+    type: str
+  require:
+    description:
+      - With V(any), the task succeeds if at least one portal answered; the others are in RV(problems).
+      - With V(all), every portal has to answer, or the task fails before anything is written.
+    type: str
+    choices: [any, all]
+    default: any
+  timeout:
+    description: Seconds that the whole exchange with one portal may take, connecting included. All portals are asked at once.
+    type: float
+    default: 10
+seealso:
+  - module: lunar.iscsi.iscsi_node
+  - module: lunar.iscsi.iscsi_session_info
+"""
+
+EXAMPLES = r"""
+- name: What do the arrays offer? Record it, touch nothing that is set
+  lunar.iscsi.iscsi_discovery:
+    portals: [192.168.56.101, "[fd00:56::101]:3260"]
+    targets: ["iqn.2003-01.org.linux-iscsi.*"]
+    networks: [192.168.56.0/23, "fd00:56::/64"]
+  register: found
+
+- name: Log in to all of it
+  lunar.iscsi.iscsi_node:
+    nodes: "{{ found.nodes }}"
+    state: logged_in
+
+- name: Only look
+  lunar.iscsi.iscsi_discovery:
+    portals: [192.168.56.101]
+    persistent: false
+
+- name: Discovery that wants CHAP, from both sides
+  lunar.iscsi.iscsi_discovery:
+    portals: [192.168.56.101]
+    auth:
+      method: CHAP
+      username: disc
+      password: "{{ vault_disc }}"
+      username_in: array
+      password_in: "{{ vault_disc_in }}"
+
+- name: Follow the array, new nodes log in at boot, nodes that are gone are forgotten
+  lunar.iscsi.iscsi_discovery:
+    portals: [192.168.56.101]
+    settings: {node.startup: automatic}
+    prune: true
+
+- name: Forget an array
+  lunar.iscsi.iscsi_discovery:
+    portals: [192.168.56.101]
+    state: absent
+"""
+
+RETURN = r"""
+nodes:
+  description: What was found and kept by the filters, one entry a target, as O(lunar.iscsi.iscsi_node#module:nodes) takes it.
+  returned: when O(state=present)
+  type: list
+  elements: dict
+  contains:
+    target:
+      description: The name of the target.
+      type: str
+      returned: always
+    portals:
+      description: Its portals, with port and portal group tag.
+      type: list
+      elements: str
+      returned: always
+    ifaces:
+      description: The ifaces it is recorded through.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - target: iqn.2003-01.org.linux-iscsi.rheln1
+      portals: ["192.168.56.101:3260,1", "192.168.56.102:3260,2"]
+      ifaces: [default]
+targets:
+  description: Everything the portals offered, filtered or not. Target names, each with its portals.
+  returned: when O(state=present)
+  type: dict
+  sample:
+    iqn.2003-01.org.linux-iscsi.rheln1: ["192.168.56.101:3260,1", "192.168.56.102:3260,2"]
+added:
+  description: Nodes that were recorded (or would be, in check mode).
+  returned: always
+  type: list
+  elements: dict
+  sample: [{target: iqn.2003-01.org.linux-iscsi.rheln1, portal: "192.168.56.101:3260,1", iface: default}]
+updated:
+  description: Nodes whose settings were changed, in the same form as RV(added).
+  returned: always
+  type: list
+  elements: dict
+pruned:
+  description: Nodes that were removed, in the same form as RV(added).
+  returned: always
+  type: list
+  elements: dict
+kept:
+  description: Nodes that were recorded already and stay as they are, in the same form as RV(added).
+  returned: always
+  type: list
+  elements: dict
+filtered:
+  description: Portals of targets that were left out, and why.
+  returned: when O(state=present)
+  type: list
+  elements: dict
+  sample: [{target: iqn.2003-01.org.linux-iscsi.rheln1, portal: "[fe80::1]:3260,1", reason: link-local address}]
+steps:
+  description: What was done (or would be, in check mode), in words.
+  returned: always
+  type: list
+  elements: str
+problems:
+  description: What is wrong around it, a portal that did not answer or a damaged record. Each with the object, what is wrong and a remedy.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - object: portal 192.168.56.103:3260
+      what: did not answer within 10 s
+      remedy: Check that the target is up and that no filter drops port 3260
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import auth_option, root_option
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import DiscoveryTask
+
+
+def main() -> None:
+    """Ask, plan, record, read again."""
+    module = AnsibleModule(
+        argument_spec={
+            "portals": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "targets": {"type": "list", "elements": "str"},
+            "networks": {"type": "list", "elements": "str"},
+            "link_local": {"type": "bool", "default": False},
+            "ifaces": {"type": "list", "elements": "str"},
+            "settings": {"type": "dict"},
+            "add": {"type": "bool", "default": True},
+            "update": {"type": "bool", "default": False},
+            "prune": {"type": "bool", "default": False},
+            "persistent": {"type": "bool", "default": True},
+            "method": {"type": "str", "choices": ["native", "iscsiadm"], "default": "native"},
+            "initiator_name": {"type": "str"},
+            "require": {"type": "str", "choices": ["any", "all"], "default": "any"},
+            "timeout": {"type": "float", "default": 10},
+            **auth_option(),
+            **root_option(),
+        },
+        supports_check_mode=True,
+    )
+    converge(module, DiscoveryTask, module.params)
+
+
+if __name__ == "__main__":
+    main()
