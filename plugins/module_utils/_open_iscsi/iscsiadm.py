@@ -155,7 +155,7 @@ class Iscsiadm:
 
     def logout(self, sids: t.Iterable[int], timeout: float = DEFAULT_TIMEOUT, parallel: int = PARALLEL) -> t.Dict[int, Verdict]:
         """Log out of exactly these sessions, all at once. A session that is gone already is success."""
-        gone = {Exit.NO_OBJECTS_FOUND, Exit.SESSION_NOT_FOUND}
+        gone = {Exit.NO_OBJECTS_FOUND, Exit.SESSION_NOT_FOUND, Exit.SYSFS_LOOKUP}
         late = "The target may be unreachable: the session goes when iscsid gives up; look at iscsiadm -m session"
         return self._all({sid: logout_arguments(sid) for sid in sids}, gone, timeout, parallel, late)
 
