@@ -19,8 +19,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions i
 Problem = t.Dict[str, str]
 #: SCSI peripheral device types that are disks: direct access, reduced block commands (SPC-5 table 150)
 DISK_TYPES = (0, 14)
-#: states of a SCSI device that answers (drivers/scsi/scsi_sysfs.c)
-_RUNNING = ("running", "transport-offline", "blocked")
+#: states of a SCSI device that answers now (drivers/scsi/scsi_sysfs.c; blocked and transport-offline are a lost session)
+_RUNNING = ("running",)
 POLL = 0.1
 #: how long nothing may have changed before it is believed that nothing more comes
 SETTLE = 0.5
