@@ -94,23 +94,25 @@ def converge(module: AnsibleModule, make: t.Callable[[t.Mapping[str, t.Any]], Ta
 
 
 def bring_about(task: Task[t.Any], check_mode: bool) -> t.Dict[str, t.Any]:
-    """The flow of ``converge`` without a module: returns the result, raises ``IscsiError``."""
+    """The flow of ``converge`` without a module: returns the result, raises ``IscsiError`` (with what was done so far in its facts)."""
     found = task.read()
     made = task.plan(found)
-    result: t.Dict[str, t.Any] = {"changed": bool(made.steps), "steps": [str(step) for step in made.steps], "diff": render_diff(made.steps)}
+    result: t.Dict[str, t.Any] = dict(made.facts, changed=bool(made.steps), steps=[str(step) for step in made.steps], diff=render_diff(made.steps))
     problems = list(made.problems)
-    result.update(made.facts)
-    if made.steps and not check_mode:
-        result.update(task.apply(made.steps))
-        found = task.read()
-        left = task.plan(found)
-        if left.steps:
-            raise NotConvergedError([str(step) for step in left.steps])
-        problems = list(left.problems)
-    last = dict(task.finish(found, not check_mode))
+    try:
+        if made.steps and not check_mode:
+            result.update(task.apply(made.steps))
+            found = task.read()
+            left = task.plan(found)
+            if left.steps:
+                raise NotConvergedError([str(step) for step in left.steps])
+            problems = list(left.problems)
+        last = dict(task.finish(found, not check_mode))
+    except IscsiError as error:
+        error.facts.update(result, problems=[dict(problem) for problem in problems])
+        raise
     problems.extend(last.pop("problems", ()))
-    result.update(last)
-    result["problems"] = [dict(problem) for problem in problems]
+    result.update(last, problems=[dict(problem) for problem in problems])
     return result
 
 

@@ -19,6 +19,8 @@ class IscsiError(Exception):
         self.subject = subject
         self.what = what
         self.remedy = remedy
+        #: what a task had found out or done before it failed; returned beside the message
+        self.facts: t.Dict[str, t.Any] = {}
         super().__init__(self.sentence())
 
     def sentence(self) -> str:
@@ -32,7 +34,7 @@ class IscsiError(Exception):
 
     def fields(self) -> dict[str, t.Any]:
         """What a failed task returns beside ``msg``."""
-        return {"error": dict(self.as_problem(), kind=type(self).__name__)}
+        return dict(self.facts, error=dict(self.as_problem(), kind=type(self).__name__))
 
 
 class InputError(IscsiError):

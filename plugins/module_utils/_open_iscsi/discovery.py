@@ -1,0 +1,283 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module iscsi_discovery does: ask portals, compare with the records, plan, write."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_timeout
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, PeerError
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker, discovery_auth_settings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database, locate, open_writer, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
+
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which targets and portals of an answer to keep."""
+
+    targets: t.Optional[t.Sequence[str]] = None
+    networks: t.Optional[t.Sequence[Network]] = None
+    link_local: bool = False
+
+    def reason_against(self, target: str, portal: Portal) -> t.Optional[str]:
+        """Why this portal of this target is left out, in words; None if it is kept."""
+        if self.targets is not None and not any(fnmatch.fnmatchcase(target, pattern) for pattern in self.targets):
+            return "no pattern of targets matches the name"
+        if portal.is_link_local and not self.link_local:
+            return "link-local address"
+        if self.networks is None:
+            return None
+        try:
+            address = ipaddress.ip_address(portal.host.partition("%")[0])
+        except ValueError:
+            return "host name, of which it is not known whether it is in networks"
+        return None if any(address in network for network in self.networks) else "address in none of networks"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is: the records, the live sessions, what each portal answered."""
+
+    database: Database
+    conf: HostConf
+    sessions: t.Sequence[Session]
+    answers: t.Sequence[Answer]
+
+
+class DiscoveryTask:
+    """One iscsi_discovery task; see ``_convergence.Task``."""
+
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        self._params = params
+        self._root = params["root"]
+        self._location = locate(self._root)
+        self._portals = _portals(params["portals"])
+        self._filters = Filters(params["targets"], _networks(params["networks"]), params["link_local"])
+        self._settings = check_settings(Kind.NODE, params["settings"] or {})
+        self._auth = check_auth(params["auth"])
+        self._timeout = check_timeout(params["timeout"])
+        if params["initiator_name"] is not None:
+            check_iscsi_name(params["initiator_name"], "option initiator_name")
+        if params["method"] == "iscsiadm" and (self._auth is not None or self._root != "/"):
+            raise InputError("option method", "is iscsiadm together with auth or root",
+                             "iscsiadm asks from the running host with what is recorded; use method: native")
+        self._answers: t.Optional[t.Sequence[Answer]] = None
+
+    def read(self) -> Found:
+        """The records, the sessions and, once in a task, the answers of the portals."""
+        database = read_database(self._location)
+        conf = read_host_conf(self._root)
+        if self._answers is None:
+            self._answers = self._ask(database, conf) if self._params["state"] == "present" else ()
+        return Found(database, conf, read_sessions() if self._root == "/" else (), self._answers)
+
+    def _ask(self, database: Database, conf: HostConf) -> t.Sequence[Answer]:
+        asker = Asker(conf, database, auth=self._auth, initiator_name=self._params["initiator_name"], timeout=self._timeout)
+        answers = asker.ask_iscsiadm(self._portals) if self._params["method"] == "iscsiadm" else asker.ask(self._portals)
+        silent = [answer for answer in answers if answer.error is not None]
+        if silent and (self._params["require"] == "all" or len(silent) == len(answers)):
+            raise PeerError("", "; ".join(answer.error.sentence().rstrip(".") for answer in silent if answer.error), "Nothing was recorded")
+        return answers
+
+    def plan(self, found: Found) -> Plan:
+        """The steps to what the options say."""
+        if self._params["state"] == "absent":
+            return _plan_absent(self._portals, found)
+        return _PresentPlan(self._params, self._filters, self._settings, self._auth, found).make()
+
+    def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
+        """Write, all of it under one hold of open-iscsi's lock."""
+        with open_writer(self._location) as writer:
+            for step in steps:
+                step.work(writer)
+        return {}
+
+    def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
+        """Nothing more to say."""
+        return {}
+
+
+class _PresentPlan:
+    """The plan of ``state: present``, made of what the portals answered."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], filters: Filters, settings: t.Mapping[str, str],
+                 auth: t.Optional[t.Mapping[str, t.Any]], found: Found) -> None:
+        self._params = params
+        self._settings = settings
+        self._auth = auth
+        self._found = found
+        self._database = found.database
+        self._problems = list(found.database.problems)
+        self._lists: t.Dict[str, t.List[t.Dict[str, str]]] = {"added": [], "updated": [], "pruned": [], "kept": [], "filtered": []}
+        #: every kept (target, portal) with the first discovery portal that announced it, in the order of the answers
+        self._kept: t.Dict[t.Tuple[str, Portal], Portal] = {}
+        self._offered: t.Dict[str, t.List[Portal]] = {}
+        for answer in found.answers:
+            if answer.error is not None:
+                self._problems.append(answer.error.as_problem())
+            for target, portals in answer.targets:
+                for portal in portals:
+                    self._sort_in(filters, answer.portal, target, portal)
+
+    def _sort_in(self, filters: Filters, asked: Portal, target: str, portal: Portal) -> None:
+        known = self._offered.setdefault(target, [])
+        if portal in known:
+            return
+        known.append(portal)
+        reason = filters.reason_against(target, portal)
+        if reason is None:
+            self._kept[target, portal] = asked
+        else:
+            self._lists["filtered"].append({"target": target, "portal": str(portal), "reason": reason})
+
+    def make(self) -> Plan:
+        ifaces = self._ifaces()
+        steps: t.List[Step] = []
+        if self._params["persistent"]:
+            if self._params["add"]:
+                steps.extend(self._send_targets_steps())
+            for (target, portal), asked in self._kept.items():
+                for iface in ifaces:
+                    steps.extend(self._node_steps(NodeKey(target, portal, iface), asked))
+            if self._params["prune"]:
+                steps.extend(self._prune_steps())
+        facts = dict(self._lists, nodes=self._nodes(ifaces), targets={name: [str(portal) for portal in known] for name, known in self._offered.items()})
+        return Plan(steps, self._problems, facts)
+
+    def _ifaces(self) -> t.List[str]:
+        wanted = self._params["ifaces"]
+        if wanted is not None:
+            unknown = [name for name in wanted if name not in self._database.ifaces and name not in ("default", "iser")]
+            if unknown and self._params["persistent"]:
+                raise InputError("option ifaces", f"names {', '.join(unknown)}, of which this host has no record", "Create the iface first")
+            return list(dict.fromkeys(wanted))
+        created = [
+            name for name, stored in sorted(self._database.ifaces.items())
+            if name not in ("default", "iser") and (stored.record.get("iface.transport_name") or "tcp") == "tcp"
+        ]
+        return created or ["default"]
+
+    def _nodes(self, ifaces: t.Sequence[str]) -> t.List[t.Dict[str, t.Any]]:
+        by_target: t.Dict[str, t.List[str]] = {}
+        for target, portal in self._kept:
+            by_target.setdefault(target, []).append(str(portal))
+        return [{"target": target, "portals": portals, "ifaces": list(ifaces)} for target, portals in by_target.items()]
+
+    def _send_targets_steps(self) -> t.Iterator[Step]:
+        given = None if self._auth is None else discovery_auth_settings(self._auth)
+        for answer in self._found.answers:
+            if answer.error is not None:
+                continue
+            stored = self._database.send_targets.get(answer.portal.endpoint)
+            old = None if stored is None else stored.record
+            new = new_send_targets(self._found.conf.iscsid, answer.portal, version=self._found.conf.version) if old is None else old
+            if given is not None:
+                new = new.with_settings(given)
+            if new != old:
+                yield _record_step("record discovery at", answer.portal.address, old, new,
+                                   lambda writer, portal=answer.portal, record=new: writer.write_send_targets(portal, record))
+
+    def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:
+        known = self._database.find_node(key)
+        if known is None:
+            if self._params["add"]:
+                record = new_node(self._found.conf.iscsid, target=key.target, portal=key.portal, iface=self._database.iface_record(key.iface),
+                                  discovery=asked, version=self._found.conf.version).with_settings(self._settings)
+                self._lists["added"].append(_entry(key))
+                yield _record_step("record node", str(key), None, record,
+                                   lambda writer: writer.write_node(key, record, discovered_by=asked))
+            return
+        old = self._database.nodes[known].record
+        new = old.with_settings(self._settings) if self._params["update"] else old
+        self._lists["kept" if new == old else "updated"].append(_entry(known))
+        if new != old:
+            yield _record_step("update node", str(known), old, new, lambda writer: writer.write_node(known, new))
+
+    def _prune_steps(self) -> t.Iterator[Step]:
+        answered = [answer.portal for answer in self._found.answers if answer.error is None]
+        gone: t.Dict[NodeKey, None] = {}
+        for portal in answered:
+            for key in sorted(self._database.links.get(portal.endpoint, ())):
+                if not any(key.portal.matches(offered) for offered in self._offered.get(key.target, ())):
+                    gone[key] = None
+        for key in gone:
+            live = [session for session in self._found.sessions if session.belongs_to(key)]
+            if live:
+                self._problems.append({
+                    "object": str(key), "what": f"is offered no more, but session {live[0].sid} is up, so its record is kept",
+                    "remedy": "Log it out with iscsi_node (state: absent) when nothing uses its disks"})
+                continue
+            self._lists["pruned"].append(_entry(key))
+            yield _record_step("forget node", str(key), self._database.nodes[key].record, None, lambda writer, key=key: writer.delete_node(key))
+
+
+def _plan_absent(portals: t.Sequence[Portal], found: Found) -> Plan:
+    """Discovery records away, with the nodes that hang on them; refused while one of these has a session."""
+    steps: t.List[Step] = []
+    pruned: t.Dict[NodeKey, None] = {}
+    for portal in portals:
+        stored = found.database.send_targets.get(portal.endpoint)
+        keys = [key for key in sorted(found.database.links.get(portal.endpoint, ())) if key in found.database.nodes]
+        for key in keys:
+            live = [f"session {session.sid}" for session in found.sessions if session.belongs_to(key)]
+            if live:
+                raise InUseError(f"node {key}", live, "Log it out first, with iscsi_node (state: logged_out or absent)")
+            if key not in pruned:
+                pruned[key] = None
+                steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, lambda writer, key=key: writer.delete_node(key)))
+        if stored is not None:
+            steps.append(_record_step("forget discovery at", portal.address, stored.record, None,
+                                      lambda writer, portal=portal: writer.delete_send_targets(portal)))
+    facts = {"added": [], "updated": [], "kept": [], "pruned": [_entry(key) for key in pruned]}
+    return Plan(steps, found.database.problems, facts)
+
+
+def _record_step(action: str, subject: str, old: t.Optional[Record], new: t.Optional[Record], work: t.Callable[[t.Any], None]) -> Step:
+    return Step(action, subject, *record_sides(old, new), work=work)
+
+
+def record_sides(old: t.Optional[Record], new: t.Optional[Record]) -> t.Tuple[t.Optional[t.Dict[str, str]], t.Optional[t.Dict[str, str]]]:
+    """Both sides of a diff of records, secrets as stars; a secret that changes shows that it does, not what it is."""
+    before = None if old is None else redact(old.settings, SECRET_KEYS)
+    after = None if new is None else redact(new.settings, SECRET_KEYS)
+    if old is not None and new is not None and before is not None and after is not None:
+        for key in SECRET_KEYS:
+            if key in before and key in after and old.get(key) and new.get(key) and old.get(key) != new.get(key):
+                after[key] += " (changed)"
+    return before, after
+
+
+def _entry(key: NodeKey) -> t.Dict[str, str]:
+    return {"target": key.target, "portal": str(key.portal), "iface": key.iface}
+
+
+def _portals(texts: t.Sequence[str]) -> t.List[Portal]:
+    if not texts:
+        raise InputError("option portals", "is an empty list", "Name at least one portal")
+    return list(dict.fromkeys(parse_portal(text)._replace(tpgt=None) for text in texts))
+
+
+def _networks(texts: t.Optional[t.Sequence[str]]) -> t.Optional[t.List[Network]]:
+    if texts is None:
+        return None
+    networks: t.List[Network] = []
+    for text in texts:
+        try:
+            networks.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            raise InputError("option networks", f"has {text!r}, which is not a network", "Write it as address/prefix, such as 192.168.56.0/23 or fd00:56::/64")
+    return networks

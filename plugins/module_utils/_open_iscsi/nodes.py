@@ -1,0 +1,353 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module iscsi_node does: which nodes are meant, what their records shall say, which sessions shall be."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_timeout
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import auth_settings, check_chap_complete, try_logins
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database, locate, open_writer, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import detach, disk_users
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import record_sides
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks, wait_for_disks
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live, changes_a_session, differences, read_live
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
+
+PROFILES: t.Mapping[str, t.Mapping[str, str]] = {
+    # the open-iscsi README, sections 8.1, 8.2 and 8.3
+    "multipath": {
+        "node.session.timeo.replacement_timeout": "15",
+        "node.conn[0].timeo.noop_out_interval": "5",
+        "node.conn[0].timeo.noop_out_timeout": "5",
+    },
+    "root": {
+        "node.session.timeo.replacement_timeout": "86400",
+        "node.conn[0].timeo.noop_out_interval": "0",
+        "node.conn[0].timeo.noop_out_timeout": "0",
+    },
+    "tape": {
+        "node.conn[0].timeo.noop_out_interval": "0",
+        "node.conn[0].timeo.noop_out_timeout": "0",
+    },
+}
+#: a target answers a login at once or not at all; more than this is left to the login proper
+_PROBE_SECONDS = 8.0
+_MAKES = ("present", "logged_in")
+
+
+@dataclass(frozen=True)
+class WantedNode:
+    """One entry of the option ``nodes``; None where the user left it to what is recorded."""
+
+    target: str
+    portals: t.Optional[t.Tuple[Portal, ...]] = None
+    ifaces: t.Optional[t.Tuple[str, ...]] = None
+
+    def covers(self, key: NodeKey) -> bool:
+        """Whether a node or a session of this key is meant."""
+        return (
+            key.target == self.target
+            and (self.portals is None or any(portal.matches(key.portal) for portal in self.portals))
+            and (self.ifaces is None or key.iface in self.ifaces)
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is: records, sessions, what live sessions were made with, what trying a login came to, who uses the disks."""
+
+    database: Database
+    conf: HostConf
+    sessions: t.Sequence[Session] = ()
+    live: t.Mapping[int, Live] = field(default_factory=dict)
+    tried: t.Mapping[NodeKey, t.Optional[IscsiError]] = field(default_factory=dict)
+    #: who would lose a disk without these sessions (``detach.disk_users``, asked only where sessions end)
+    users: t.Callable[[t.Sequence[Session]], t.Sequence[User]] = lambda sessions: ()
+
+
+def parse_nodes(entries: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[WantedNode]:
+    """Check and read the option ``nodes``; raises ``InputError``."""
+    nodes = []
+    for entry in entries:
+        portals, ifaces = entry.get("portals"), entry.get("ifaces")
+        if portals == [] or ifaces == []:
+            raise InputError(f"node {entry['target']}", "has an empty list of portals or ifaces", "Leave the option out to mean what is recorded")
+        nodes.append(WantedNode(
+            check_iscsi_name(entry["target"]),
+            None if portals is None else tuple(dict.fromkeys(parse_portal(text) for text in portals)),
+            None if ifaces is None else tuple(dict.fromkeys(ifaces)),
+        ))
+    return nodes
+
+
+def wanted_keys(nodes: t.Sequence[WantedNode], database: Database) -> t.List[NodeKey]:
+    """The nodes that ``present`` and ``logged_in`` mean, recorded or to be recorded, each once, in the order of the option.
+
+    Raises ``InputError`` where nothing is recorded of a target that comes without portals, where a portal without tpgt
+    fits two records that differ in it, and where an iface is not recorded.
+    """
+    keys: t.Dict[NodeKey, None] = {}
+    for node in nodes:
+        known = database.nodes_of(node.target)
+        portals = node.portals
+        if portals is None:
+            portals = tuple(dict.fromkeys(key.portal for key in known))
+            if not portals:
+                raise InputError(f"target {node.target}", "is not recorded on this host, and the task gives no portals for it",
+                                 "Give its portals, or run iscsi_discovery first")
+        for portal in portals:
+            for key in _keys_at(node, portal, known):
+                keys[key] = None
+    for key in keys:
+        if key not in database.nodes and not database.has_iface(key.iface):
+            raise InputError(f"iface {key.iface}", "is not recorded on this host", "Create it first, or leave ifaces out")
+    return list(keys)
+
+
+def _keys_at(node: WantedNode, portal: Portal, known: t.Sequence[NodeKey]) -> t.List[NodeKey]:
+    here = [key for key in known if portal.matches(key.portal)]
+    tags = sorted({str(key.portal) for key in here})
+    if len(tags) > 1:
+        raise InputError(f"portal {portal} of {node.target}", f"is recorded more than once ({' and '.join(tags)})",
+                         "Write the portal group tag behind the portal, and remove the record that is not right (state: absent)")
+    if node.ifaces is None:
+        return here or [NodeKey(node.target, portal)]
+    at = here[0].portal if here else portal
+    return [NodeKey(node.target, at, iface) for iface in node.ifaces]
+
+
+class NodeTask:
+    """One iscsi_node task; see ``_convergence.Task``."""
+
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        self._params = params
+        self._state: str = params["state"]
+        self._root: str = params["root"]
+        self._location = locate(self._root)
+        self._nodes = parse_nodes(params["nodes"])
+        self._timeout = check_timeout(params["timeout"])
+        self._deadline = time.monotonic() + self._timeout
+        if self._root != "/" and self._state not in ("present", "absent"):
+            raise InputError("option root", f"is {self._root} together with state {self._state}", "Sessions are of the running host; use state present or absent")
+        self._settings = _settings(params)
+        self._iscsiadm = Iscsiadm(Runner())
+        self._tried: t.Optional[t.Mapping[NodeKey, t.Optional[IscsiError]]] = None
+        #: nodes that could not be logged in to, and why; they are not planned again
+        self._failed: t.Dict[NodeKey, t.Dict[str, str]] = {}
+        self._logged_in: t.List[NodeKey] = []
+        self._noticed: t.List[t.Dict[str, str]] = []
+
+    def _left(self) -> float:
+        return max(self._deadline - time.monotonic(), 1.0)
+
+    # read
+
+    def read(self) -> Found:
+        """Records and sessions; and, once in a task, what trying to log in comes to."""
+        database, conf = read_database(self._location), read_host_conf(self._root)
+        if self._root != "/":
+            return Found(database, conf)
+        sessions = read_sessions()
+        live = {session.sid: read_live(session.sid) for session in sessions if any(node.covers(session.key) for node in self._nodes)}
+        if self._tried is None:
+            self._tried = self._try(Found(database, conf, sessions)) if self._state == "logged_in" and self._params["probe"] == "login" else {}
+            self._failed.update({key: error.as_problem() for key, error in self._tried.items() if error is not None})
+        return Found(database, conf, sessions, live, self._tried, disk_users)
+
+    def _try(self, found: Found) -> t.Mapping[NodeKey, t.Optional[IscsiError]]:
+        records = self._records(found)
+        missing = {key: record for key, (_old, record) in records.items() if _lacks_session(key, record, found.sessions)}
+        if not missing or found.conf.initiator_name is None:
+            return {}
+        # the node is the object of the error, since a portal serves many
+        return {key: None if error is None else IscsiError(str(key), error.what, error.remedy)
+                for key, error in try_logins(missing, found.conf, timeout=min(_PROBE_SECONDS, self._timeout / 2)).items()}
+
+    # plan
+
+    def plan(self, found: Found) -> Plan:
+        """The steps to what the options say."""
+        return self._plan_made(found) if self._state in _MAKES else self._plan_gone(found)
+
+    def _records(self, found: Found) -> t.Dict[NodeKey, t.Tuple[t.Optional[Record], Record]]:
+        """The record each node has, and the one it shall have."""
+        records: t.Dict[NodeKey, t.Tuple[t.Optional[Record], Record]] = {}
+        for key in wanted_keys(self._nodes, found.database):
+            stored = found.database.nodes.get(key)
+            old = None if stored is None else stored.record
+            base = old if old is not None else new_node(
+                found.conf.iscsid, target=key.target, portal=key.portal, iface=found.database.iface_record(key.iface), version=found.conf.version)
+            record = base.with_settings(self._settings)
+            if record != old:
+                check_chap_complete(f"node {key}", record.settings)
+            records[key] = (old, record)
+        return records
+
+    def _plan_made(self, found: Found) -> Plan:
+        records = self._records(found)
+        steps = [
+            Step("record node" if old is None else "update node", str(key), *record_sides(old, new), work=("write", key, new))
+            for key, (old, new) in records.items() if new != old
+        ]
+        pending = self._pending(records, found)
+        if self._params["relogin"]:
+            steps.extend(self._relogin_steps(pending, found))
+        if self._state == "logged_in":
+            steps.extend(
+                Step("log in to", str(key), "no session\n", "session\n", work=("login", key, None))
+                for key, (_old, new) in records.items() if key not in self._failed and _lacks_session(key, new, found.sessions)
+            )
+        facts = {"pending_relogin": [
+            {"target": key.target, "portal": str(key.portal), "iface": key.iface, "sid": session.sid, "differs": names} for key, session, names in pending]}
+        return Plan(steps, found.database.problems, facts)
+
+    def _pending(self, records: t.Mapping[NodeKey, t.Tuple[t.Optional[Record], Record]], found: Found) -> t.List[t.Tuple[NodeKey, Session, t.List[str]]]:
+        pending = []
+        for key, (old, new) in records.items():
+            changed = [] if old is None else [word for word in new.changed_from(old) if changes_a_session(word)]
+            for session in found.sessions:
+                if not session.belongs_to(key):
+                    continue
+                names = dict.fromkeys([*changed, *(differences(new, found.live[session.sid]) if session.sid in found.live else ())])
+                if names:
+                    pending.append((key, session, list(names)))
+        return pending
+
+    def _relogin_steps(self, pending: t.Sequence[t.Tuple[NodeKey, Session, t.List[str]]], found: Found) -> t.Iterator[Step]:
+        for key, session, names in pending:
+            self._refuse_if_used([session], found)
+            yield Step("log out and in again", f"{key} (session {session.sid})", "made with other " + ", ".join(names), "made with what the record says",
+                       work=("relogin", key, session))
+
+    def _plan_gone(self, found: Found) -> Plan:
+        going = [session for session in found.sessions if any(node.covers(session.key) for node in self._nodes)]
+        self._refuse_if_used(going, found)
+        steps = [Step("log out of", f"{session.key} (session {session.sid})", "session\n", "no session\n", work=("logout", session.key, session)) for session in going]
+        if self._state == "absent":
+            steps.extend(
+                Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete", key, None))
+                for node in self._nodes for key in found.database.nodes_of(node.target) if node.covers(key)
+            )
+        return Plan(list(dict.fromkeys(steps)), found.database.problems)
+
+    def _refuse_if_used(self, going: t.Sequence[Session], found: Found) -> None:
+        users = [] if self._params["force"] else found.users(going)
+        if users:
+            names = ", ".join(sorted({str(session.key) for session in going}))
+            raise InUseError(f"disks of {names}", [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
+
+    # apply
+
+    def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
+        """Log out, write the records, log in: each kind in one go, except that sessions are made anew one after the other."""
+        by_kind: t.Dict[str, t.List[t.Tuple[NodeKey, t.Any]]] = {}
+        for step in steps:
+            kind, key, what = step.work
+            by_kind.setdefault(kind, []).append((key, what))
+        self._detach([session for _key, session in by_kind.get("logout", ())])
+        if "write" in by_kind or "delete" in by_kind:
+            with open_writer(self._location) as writer:
+                for key, record in by_kind.get("write", ()):
+                    writer.write_node(key, record)
+                for key, _none in by_kind.get("delete", ()):
+                    writer.delete_node(key)
+        for key, session in by_kind.get("relogin", ()):
+            self._detach([session])
+            self._login([key])
+        self._login([key for key, _none in by_kind.get("login", ())])
+        return {}
+
+    def _detach(self, sessions: t.Sequence[Session]) -> None:
+        self._noticed.extend(detach(sessions, self._iscsiadm, timeout=self._left(), force=self._params["force"]))
+
+    def _login(self, keys: t.Sequence[NodeKey]) -> None:
+        for key, verdict in self._iscsiadm.login(keys, timeout=self._left()).items():
+            if verdict.done:
+                self._logged_in.append(key)
+            else:
+                self._failed[key] = verdict.as_problem(str(key))
+
+    # finish
+
+    def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
+        """Wait for the disks, say what became of each path, and fail where ``require`` is not met."""
+        if self._state != "logged_in":
+            return {"problems": self._noticed}
+        records = self._records(found)
+        paths = [self._path(key, record, found.sessions, done) for key, (_old, record) in records.items()]
+        if any(path["verdict"] == "failed" for path in paths):
+            self._require(paths)
+        ours = [session for session in found.sessions if any(session.belongs_to(key) for key in records)]
+        problems = self._noticed + [self._failed[key] for key in records if key in self._failed]
+        if done and self._logged_in and self._params["scan"] != "manual":
+            attached = wait_for_disks(lambda: [again for again in read_sessions() if again.sid in {one.sid for one in ours}],
+                                      timeout=self._left(), runner=self._iscsiadm.runner)
+            return {"paths": paths, "disks": [disk.as_fact() for disk in attached.disks], "problems": problems + list(attached.problems)}
+        return {"paths": paths, "disks": [disk.as_fact() for disk in read_disks(ours)], "problems": problems}
+
+    def _path(self, key: NodeKey, record: Record, sessions: t.Sequence[Session], done: bool) -> t.Dict[str, t.Any]:
+        path: t.Dict[str, t.Any] = {
+            "target": key.target, "portal": str(key.portal), "iface": key.iface,
+            "sids": [session.sid for session in sessions if session.belongs_to(key)],
+        }
+        if key in self._failed:
+            path.update(verdict="failed", reason=self._failed[key]["what"])
+        elif not done and _lacks_session(key, record, sessions):
+            path.update(verdict="would log in")
+        else:
+            path.update(verdict="logged in" if key in self._logged_in else "session exists")
+        return path
+
+    def _require(self, paths: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        failed = [path for path in paths if path["verdict"] == "failed"]
+        if self._params["require"] == "any":
+            good = {path["target"] for path in paths if path["verdict"] != "failed"}
+            failed = [path for path in failed if path["target"] not in good]
+        if not failed:
+            return
+        words = "; ".join(f"{path['target']} at {path['portal']}: {path['reason']}" for path in failed)
+        remedies = list(dict.fromkeys(problem["remedy"] for problem in self._failed.values() if problem["remedy"]))
+        error = LoginError(f"{len(failed)} of {len(paths)} paths", f"could not be logged in to ({words})", ". ".join(remedies))
+        error.facts.update(paths=list(paths))
+        raise error
+
+
+class LoginError(IscsiError):
+    """Paths that ``require`` asks for could not be logged in to."""
+
+
+def _settings(params: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
+    """What the options say of the record: the profile, then settings, then the options with a name of their own."""
+    auth = check_auth(params["auth"])
+    named = {
+        "node.startup": params["startup"],
+        "node.leading_login": params["leading_login"],
+        "node.session.nr_sessions": params["nr_sessions"],
+        "node.session.scan": params["scan"],
+    }
+    settings = dict(PROFILES[params["profile"]]) if params["profile"] else {}
+    settings.update(check_settings(Kind.NODE, params["settings"] or {}))
+    settings.update(check_settings(Kind.NODE, {key: value for key, value in named.items() if value is not None}))
+    if auth is not None:
+        settings.update(auth_settings("node.session.auth", auth))
+    return settings
+
+
+def _lacks_session(key: NodeKey, record: Record, sessions: t.Sequence[Session]) -> bool:
+    has = sum(1 for session in sessions if session.belongs_to(key))
+    return has < int(record.get("node.session.nr_sessions") or 1)
