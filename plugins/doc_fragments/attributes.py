@@ -60,7 +60,7 @@ attributes:
       - This action does not modify state.
 """
 
-    ACTIONGROUP = r"""
+    ACTIONGROUP_ISCSI = r"""
 options: {}
 attributes:
   action_group:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import list_dir, read_int, read_text, resolve
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, NodeKey, Portal, normalise_host
@@ -22,6 +23,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_
 LOGGED_IN = "LOGGED_IN"
 #: states of a session the kernel can be in; FREE is one whose recovery time is over: its disks answer with errors
 STATES = (LOGGED_IN, "FAILED", "FREE")
+#: the host of a portal that is not known: a session that has no connection (yet, or any more, stuck after a log-out)
+NOWHERE = ""
 SECTOR = 512  # what /sys/block/*/size counts in, whatever the device's own sector is
 _SCSI_ADDRESS = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
 
@@ -142,6 +145,59 @@ class Session:
         """Whether this is a session of that node; a tpgt that one of the two does not know is no difference."""
         return self.target == key.target and self.iface.name == key.iface and self.persistent_portal.matches(key.portal)
 
+    def as_fact(self) -> t.Dict[str, t.Any]:
+        """The session as a module returns it."""
+        negotiated = asdict(self.negotiated)
+        for name in ("header_digest", "data_digest"):
+            negotiated[name] = None if negotiated[name] is None else "CRC32C" if negotiated[name] else "None"
+        return {
+            "sid": self.sid,
+            "target": self.target,
+            "target_alias": self.target_alias,
+            "portal": _shown(self.portal),
+            "persistent_portal": _shown(self.persistent_portal),
+            "tpgt": self.persistent_portal.tpgt,
+            "iface": asdict(self.iface),
+            "state": self.state,
+            "target_state": self.target_state,
+            "host": self.host,
+            "host_state": self.host_state,
+            "target_id": self.target_id,
+            "connections": [
+                {"cid": one.cid, "portal": _shown(one.portal), "persistent_portal": _shown(one.persistent_portal), "state": one.state}
+                for one in self.connections
+            ],
+            "negotiated": negotiated,
+            "timeouts": asdict(self.timeouts),
+            "chap": asdict(self.chap),
+            "luns": [
+                {"lun": lun.lun, "address": lun.address, "type": lun.type, "device": lun.device, "state": lun.state,
+                 "vendor": lun.vendor, "model": lun.model, "size": lun.size}
+                for lun in self.luns
+            ],
+        }
+
+
+def _shown(portal: t.Optional[Portal]) -> t.Optional[str]:
+    return None if portal is None or portal.host == NOWHERE else str(portal)
+
+
+def select_sessions(sessions: t.Iterable[Session], targets: t.Sequence[str] = (), sids: t.Sequence[int] = ()) -> t.List[Session]:
+    """The sessions whose target matches one of the globs and whose sid is one of ``sids``; an empty list selects all."""
+    return [
+        session for session in sessions
+        if (not targets or any(fnmatchcase(session.target, glob) for glob in targets)) and (not sids or session.sid in sids)
+    ]
+
+
+def nodes_of(sessions: t.Iterable[Session]) -> t.List[t.Dict[str, t.Any]]:
+    """The nodes that these sessions belong to, as ``iscsi_node`` takes them: ``{target, portals, ifaces}``."""
+    found: t.Dict[t.Tuple[str, str], t.Dict[str, None]] = {}
+    for session in sessions:
+        if session.persistent_portal.host != NOWHERE:
+            found.setdefault((session.target, session.iface.name), {})[str(session.persistent_portal)] = None
+    return [{"target": target, "portals": list(portals), "ifaces": [iface]} for (target, iface), portals in found.items()]
+
 
 def read_sessions(sys: str = "/sys") -> t.List[Session]:
     """Every session of this host, by sid; empty where the kernel has no iSCSI.
@@ -165,9 +221,6 @@ def read_session(sys: str, sid: int) -> t.Optional[Session]:
     first = connections[0] if connections else None
     current = first.portal if first is not None else None
     persistent = first.persistent_portal if first is not None else None
-    if current is None and persistent is None:
-        # a session whose connection is not there (yet, or any more): a discovery or a login under way, a log-out
-        return None
     device = resolve(f"{base}/device")
     host = _host_number(device)
     target_id, luns = _read_luns(device)
@@ -175,8 +228,9 @@ def read_session(sys: str, sid: int) -> t.Optional[Session]:
     return Session(
         sid=sid,
         target=target,
-        portal=current or t.cast(Portal, persistent),
-        persistent_portal=persistent or t.cast(Portal, current),
+        # iser tells no current address, old qla4xxx no persistent one
+        portal=current or persistent or Portal(NOWHERE, 0, tpgt),
+        persistent_portal=persistent or current or Portal(NOWHERE, 0, tpgt),
         iface=_read_iface(sys, base, host),
         state=read_text(f"{base}/state"),
         target_state=read_text(f"{base}/target_state"),
