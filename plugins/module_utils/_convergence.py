@@ -90,14 +90,16 @@ def converge(module: AnsibleModule, make: t.Callable[[t.Mapping[str, t.Any]], Ta
 
     After a change the plan is made once more over what was read again; it must be empty, else the task fails with what is left.
     """
-    run_guarded(module, lambda: bring_about(make(params), module.check_mode))
+    run_guarded(module, lambda: bring_about(make(params), module.check_mode, module._diff))
 
 
-def bring_about(task: Task[t.Any], check_mode: bool) -> t.Dict[str, t.Any]:
+def bring_about(task: Task[t.Any], check_mode: bool, diff_mode: bool = False) -> t.Dict[str, t.Any]:
     """The flow of ``converge`` without a module: returns the result, raises ``IscsiError`` (with what was done so far in its facts)."""
     found = task.read()
     made = task.plan(found)
-    result: t.Dict[str, t.Any] = dict(made.facts, changed=bool(made.steps), steps=[str(step) for step in made.steps], diff=render_diff(made.steps))
+    result: t.Dict[str, t.Any] = dict(made.facts, changed=bool(made.steps), steps=[str(step) for step in made.steps])
+    if diff_mode:
+        result["diff"] = render_diff(made.steps)
     problems = list(made.problems)
     try:
         if made.steps and not check_mode:

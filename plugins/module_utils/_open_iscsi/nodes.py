@@ -76,8 +76,8 @@ class Found:
     sessions: t.Sequence[Session] = ()
     live: t.Mapping[int, Live] = field(default_factory=dict)
     tried: t.Mapping[NodeKey, t.Optional[IscsiError]] = field(default_factory=dict)
-    #: who would lose a disk without these sessions (``detach.disk_users``, asked only where sessions end)
-    users: t.Callable[[t.Sequence[Session]], t.Sequence[User]] = lambda sessions: ()
+    #: who would lose a disk if the sessions with these sids ended together; known of those the task may end
+    users: t.Mapping[t.FrozenSet[int], t.Sequence[User]] = field(default_factory=dict)
 
 
 def parse_nodes(entries: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[WantedNode]:
@@ -163,11 +163,16 @@ class NodeTask:
         if self._root != "/":
             return Found(database, conf)
         sessions = read_sessions()
-        live = {session.sid: read_live(session.sid) for session in sessions if any(node.covers(session.key) for node in self._nodes)}
+        ours = self._covered(sessions)
+        live = {session.sid: read_live(session.sid) for session in ours}
         if self._tried is None:
             self._tried = self._try(Found(database, conf, sessions)) if self._state == "logged_in" and self._params["probe"] == "login" else {}
             self._failed.update({key: error.as_problem() for key, error in self._tried.items() if error is not None})
-        return Found(database, conf, sessions, live, self._tried, disk_users)
+        together = [ours] if self._state not in _MAKES else [[session] for session in ours] if self._params["relogin"] else []
+        return Found(database, conf, sessions, live, self._tried, {_sids(going): disk_users(going) for going in together})
+
+    def _covered(self, sessions: t.Sequence[Session]) -> t.List[Session]:
+        return [session for session in sessions if any(node.covers(session.key) for node in self._nodes)]
 
     def _try(self, found: Found) -> t.Mapping[NodeKey, t.Optional[IscsiError]]:
         records = self._records(found)
@@ -219,7 +224,7 @@ class NodeTask:
     def _pending(self, records: t.Mapping[NodeKey, t.Tuple[t.Optional[Record], Record]], found: Found) -> t.List[t.Tuple[NodeKey, Session, t.List[str]]]:
         pending = []
         for key, (old, new) in records.items():
-            changed = [] if old is None else [word for word in new.changed_from(old) if changes_a_session(word)]
+            changed = [] if old is None else [word for word in _changed(old, new) if changes_a_session(word)]
             for session in found.sessions:
                 if not session.belongs_to(key):
                     continue
@@ -235,7 +240,7 @@ class NodeTask:
                        work=("relogin", key, session))
 
     def _plan_gone(self, found: Found) -> Plan:
-        going = [session for session in found.sessions if any(node.covers(session.key) for node in self._nodes)]
+        going = self._covered(found.sessions)
         self._refuse_if_used(going, found)
         steps = [Step("log out of", f"{session.key} (session {session.sid})", "session\n", "no session\n", work=("logout", session.key, session)) for session in going]
         if self._state == "absent":
@@ -246,10 +251,8 @@ class NodeTask:
         return Plan(list(dict.fromkeys(steps)), found.database.problems)
 
     def _refuse_if_used(self, going: t.Sequence[Session], found: Found) -> None:
-        users = [] if self._params["force"] else found.users(going)
-        if users:
-            names = ", ".join(sorted({str(session.key) for session in going}))
-            raise InUseError(f"disks of {names}", [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
+        if not self._params["force"]:
+            _refuse(going, found.users.get(_sids(going), ()))
 
     # apply
 
@@ -267,10 +270,21 @@ class NodeTask:
                 for key, _none in by_kind.get("delete", ()):
                     writer.delete_node(key)
         for key, session in by_kind.get("relogin", ()):
-            self._detach([session])
-            self._login([key])
+            self._relogin(key, session)
         self._login([key for key, _none in by_kind.get("login", ())])
         return {}
+
+    def _relogin(self, key: NodeKey, session: Session) -> None:
+        """Out and in again; but first the map, if there is one, has to have its other paths back."""
+        while not self._params["force"]:
+            users = disk_users([session])
+            if not users:
+                break
+            if time.monotonic() >= self._deadline:
+                _refuse([session], users)
+            time.sleep(0.5)
+        self._detach([session])
+        self._login([key])
 
     def _detach(self, sessions: t.Sequence[Session]) -> None:
         self._noticed.extend(detach(sessions, self._iscsiadm, timeout=self._left(), force=self._params["force"]))
@@ -351,3 +365,18 @@ def _settings(params: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
 def _lacks_session(key: NodeKey, record: Record, sessions: t.Sequence[Session]) -> bool:
     has = sum(1 for session in sessions if session.belongs_to(key))
     return has < int(record.get("node.session.nr_sessions") or 1)
+
+
+def _sids(sessions: t.Iterable[Session]) -> t.FrozenSet[int]:
+    return frozenset(session.sid for session in sessions)
+
+
+def _refuse(going: t.Sequence[Session], users: t.Sequence[User]) -> None:
+    if users:
+        names = ", ".join(sorted({str(session.key) for session in going}))
+        raise InUseError(f"disks of {names}", [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
+
+
+def _changed(old: Record, new: Record) -> t.List[str]:
+    before, after = old.settings, new.settings
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
