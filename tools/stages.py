@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
@@ -34,6 +35,8 @@ def copy_collection(stage: str) -> Path:
         if source.is_file() or source.is_symlink():  # a deleted file is still listed until the deletion is committed
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy, follow_symlinks=False)
+    # a repository of its own, or the tools would ask the one around it, which ignores this folder
+    subprocess.run(["git", "init", "--quiet", "--template=", "."], cwd=place, check=True)
     return place
 
 
@@ -118,17 +121,18 @@ def seed_pip(home: Path) -> None:
     source = next((ROOT / ".venv" / "lib").glob("python3.*/site-packages/ansible_test/_internal/python_requirements.py")).read_text("utf-8")
     for version in sorted(set(re.findall(r"\bpip='([0-9.]+)'", source))):
         shutil.copy(ROOT / "tools" / "get_pip.py", cache / f"get_pip_{version.replace('.', '_')}.py")
-    settings = [f"{key[4:].lower().replace('_', '-')} = {value}" for key, value in sorted(os.environ.items()) if key.startswith("PIP_") and value]
-    for name in (Path.home() / ".config" / "pip" / "pip.conf", Path.home() / ".pip" / "pip.conf"):
-        if name.exists():
-            settings.insert(0, name.read_text("utf-8"))
-            break
-    else:
-        settings.insert(0, "[global]")
+    settings = configparser.RawConfigParser(strict=False)
+    settings.read([Path.home() / ".pip" / "pip.conf", Path.home() / ".config" / "pip" / "pip.conf"], "utf-8")
+    if not settings.has_section("global"):
+        settings.add_section("global")
+    for key, value in os.environ.items():
+        if key.startswith("PIP_") and value:
+            settings.set("global", key[4:].lower().replace("_", "-"), value)
     config = home / ".config" / "pip" / "pip.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.touch(mode=0o600)  # may hold the credentials of a private index
-    config.write_text("\n".join(settings) + "\n", "utf-8")
+    with config.open("w", encoding="utf-8") as out:
+        settings.write(out)
 
 
 def integration() -> t.List[Check]:

@@ -21,7 +21,9 @@ _EUI = re.compile(r"eui\.[0-9A-Fa-f]{16}")
 _NAA = re.compile(r"naa\.(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})")
 # RFC 3722 allows less (no upper case, no underscore), but arrays in the field announce such names and must be usable:
 # refused is only what no tool can carry, white space, control characters, the comma and the slash of portals and paths.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f,/\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f,/\\]|\s")
+# what Linux lets an interface be called, less what has a meaning in a portal or in the file name of a record
+_SCOPE_ID = re.compile(r"(?:(?![/\\%,:\[\]])[!-~]){1,15}")
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?)*\.?")
 
 
@@ -55,6 +57,8 @@ def _check_iqn(name: str, refuse: t.Callable[[str], InputError]) -> str:
         raise refuse(f"has the month {date[5:]!r} in its date; a month is 01 to 12")
     if not rest:
         raise refuse("has no naming authority (a reversed domain name) after the date")
+    if rest.partition(":")[1:] == (":", ""):
+        raise refuse("has nothing after the colon")
     bad = _FORBIDDEN.search(name)
     if bad:
         raise refuse(f"holds the character {bad.group(0)!r}, which iSCSI names may not hold")
@@ -112,11 +116,14 @@ class NodeKey(t.NamedTuple):
 
 def normalise_host(host: str) -> str:
     """IPv6 in its short lower-case form (scope id kept), IPv4 as it is, host names in lower case without a final dot."""
-    address, percent, scope = host.partition("%")
+    text, percent, scope = host.partition("%")
     try:
-        return str(ipaddress.ip_address(address)) + percent + scope
+        address = ipaddress.ip_address(text)
     except ValueError:
         return host.lower().rstrip(".")
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    # Python writes these as hexadecimal up to 3.12 and as inet_ntop(3) does, and with it open-iscsi, from 3.13 on
+    return (f"::ffff:{mapped}" if mapped else str(address)) + percent + scope
 
 
 def parse_portal(text: str) -> Portal:
@@ -133,11 +140,11 @@ def parse_portal(text: str) -> Portal:
     host, port = _split_port(rest, refuse)
     if not _is_host(host):
         raise refuse(f"{host!r} is neither an IP address nor a host name")
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if not (_is_short_number(port) and 1 <= int(port) <= 65535):
         raise refuse(f"has the port {port!r}; a port is a number from 1 to 65535")
     if not comma or tag in ("-1", "4294967295"):
         return Portal(normalise_host(host), int(port))
-    if not (tag.isascii() and tag.isdigit() and int(tag) <= 65535):
+    if not (_is_short_number(tag) and int(tag) <= 65535):
         raise refuse(f"has the portal group tag {tag!r}; a tpgt is a number from 0 to 65535")
     return Portal(normalise_host(host), int(port), int(tag))
 
@@ -156,11 +163,16 @@ def _split_port(rest: str, refuse: t.Callable[[str], InputError]) -> tuple[str, 
     return host, port if colon else str(DEFAULT_PORT)
 
 
+def _is_short_number(text: str) -> bool:
+    """ASCII digits, few enough that int() takes them on every Python."""
+    return re.fullmatch(r"[0-9]{1,10}", text) is not None
+
+
 def _is_host(host: str) -> bool:
-    address = host.partition("%")[0]
+    address, percent, scope = host.partition("%")
     try:
-        ipaddress.ip_address(address)
-        return True
+        version = ipaddress.ip_address(address).version
+        return not percent or (version == 6 and _SCOPE_ID.fullmatch(scope) is not None)
     except ValueError:
         # four numbers that are no IPv4 address are a typing mistake, not a host name
         numeric = re.fullmatch(r"[0-9.]+", host) is not None
