@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,8 @@ class Check:
     env: t.Mapping[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
     junit: str = ""
+    #: which lines of a log say what is wrong, where that is not told by its end
+    errors: str = ""
     #: seconds after which the command is taken for hung and stopped
     timeout: float = 3600.0
 
@@ -143,7 +146,9 @@ def run(stage: str, check: Check) -> Count:
     word = "FAILED" if count.failed else "ok"
     say(f"  {word:6} {stage}: {check.label}: {count}{why}, {time.monotonic() - began:.0f} s")
     if count.failed:
-        say("\n".join("    | " + line for line in log.read_text("utf-8", "replace").splitlines()[-TAIL:]))
+        lines = log.read_text("utf-8", "replace").splitlines()
+        telling = [line for line in lines if check.errors and re.search(check.errors, line)]
+        say("\n".join("    | " + line for line in (telling or lines)[-TAIL:]))
         say(f"    whole log: {log.relative_to(ROOT)}")
     return count
 

@@ -108,7 +108,7 @@ def sanity() -> t.List[Check]:
     junit = str((copy / "tests" / "output" / "junit" / "*.xml").relative_to(ROOT))
     path = f"{BIN}:{on_path}:{os.environ.get('PATH', os.defpath)}"
     return [Check("ansible-test", [str(BIN / "ansible-test"), "sanity", "--junit", "--color", "no"], env={"HOME": str(home), "PATH": path},
-                  cwd=copy, junit=junit)]
+                  cwd=copy, junit=junit, errors="^(ERROR|FATAL)")]
 
 
 def seed_pip(home: Path) -> None:
