@@ -15,7 +15,7 @@ description:
     state of the session. RV(sessions[].connections[].state) has the state of the connection in the kernel instead.
   - CHAP secrets are not read, not even where the kernel would show them.
 author:
-  - the lunar.iscsi contributors (@lunar-iscsi)
+  - The lunar.iscsi contributors (@lunar-iscsi)
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.info
