@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.errors import AuthenticationError, ProtocolError
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.text import (
-    NOT_UNDERSTOOD, REJECT, Pairs, as_mapping, parse_binary, parse_number)
+    NONE, NOT_UNDERSTOOD, REJECT, Pairs, as_mapping, parse_binary, parse_number)
 
 MAX_CHALLENGE_BYTES = 1024  # section 12.1.3
 MAX_USER_BYTES = 255
@@ -124,10 +124,10 @@ class Chap:
 
     def answer_challenge(self, pairs: Pairs) -> Pairs:
         """Take CHAP_A, CHAP_I and CHAP_C; give CHAP_N and CHAP_R, and for mutual CHAP our own CHAP_I and CHAP_C."""
-        keys = self._keys(pairs, "CHAP_A", "CHAP_I", "CHAP_C")
-        if keys["CHAP_A"] in (REJECT, NOT_UNDERSTOOD, "None"):
+        if as_mapping(pairs).get("CHAP_A") in (REJECT, NOT_UNDERSTOOD, NONE):
             raise AuthenticationError(
                 f"accepts none of the CHAP algorithms {', '.join(algorithm.name for algorithm in self._offered)}", "Allow an algorithm that the target knows")
+        keys = self._keys(pairs, "CHAP_A", "CHAP_I", "CHAP_C")
         code = parse_number("CHAP_A", keys["CHAP_A"], 0, 255)
         chosen = [algorithm for algorithm in self._offered if algorithm.code == code]
         if not chosen:

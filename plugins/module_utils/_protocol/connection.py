@@ -244,6 +244,7 @@ class Connection:
     def next_event(self) -> t.Optional[Event]:
         """What happened next, or None where more bytes are needed. Raises ``ProtocolError``."""
         while self.state is not State.CLOSED:
+            self._check_opcode(self._reader.opcode)
             frame = self._reader.next_frame()
             if frame is None:
                 return None
@@ -255,11 +256,16 @@ class Connection:
                 return event
         return None
 
+    def _check_opcode(self, opcode: t.Optional[int]) -> None:
+        """Refuse a PDU by its first byte, so that a service that is no target is known before 48 bytes have come."""
+        if opcode is None or opcode in RECEIVABLE[self.state]:
+            return
+        if opcode in Opcode.__members__.values():
+            raise ProtocolError(f"sent {Opcode(opcode).name} (0x{opcode:02x}), which may not come during {self.state.value}")
+        raise ProtocolError(f"sent something that is no iSCSI PDU (it begins with opcode 0x{opcode:02x})", "The port may belong to another service")
+
     def _take(self, frame: wire.Frame) -> t.Optional[Event]:
         opcode = frame.opcode
-        if opcode not in RECEIVABLE[self.state]:
-            name = f"{Opcode(opcode).name} (0x{opcode:02x})" if opcode in Opcode.__members__.values() else f"an unknown PDU (0x{opcode:02x})"
-            raise ProtocolError(f"sent {name}, which may not come during {self.state.value}")
         if opcode == Opcode.LOGIN_RESPONSE:
             return self._take_login(frame)
         if opcode == Opcode.TEXT_RESPONSE:

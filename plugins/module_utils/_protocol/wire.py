@@ -229,6 +229,11 @@ class FrameReader:
         """Take bytes in; call ``next_frame`` until it returns None before feeding again."""
         self._buffer += data
 
+    @property
+    def opcode(self) -> t.Optional[int]:
+        """The opcode of the PDU that comes next, as soon as its first byte is there."""
+        return self._buffer[0] & OPCODE_MASK if self._buffer else None
+
     def next_frame(self) -> t.Optional[Frame]:
         """The next whole PDU, or None where more bytes are needed. Raises ``ProtocolError``: too long, wrong digest."""
         buffer = self._buffer
