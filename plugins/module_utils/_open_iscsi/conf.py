@@ -9,15 +9,17 @@ import re
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import redact
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes, under_root
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import parse_line
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Field, Kind, Type, fields
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Field, Kind, Type, fields
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
 
 CONF = "/etc/iscsi/iscsid.conf"
 INITIATOR_NAME = "/etc/iscsi/initiatorname.iscsi"
+_NAME_REMEDY = "Write a line InitiatorName=iqn.YYYY-MM.reversed.domain:name, or let the role lunar.iscsi.initiator write it"
 _LONGEST_LINE = 2047  # of a buffer of 2048 bytes, in usr/idbm.c
 
 
@@ -63,13 +65,12 @@ def read_initiator_name(root: str = "/") -> t.Optional[InitiatorName]:
         return None
     text = data.decode("utf-8", "surrogateescape")
     name = _config_value(text, "InitiatorName")
-    remedy = "Write a line InitiatorName=iqn.YYYY-MM.reversed.domain:name, or let the role lunar.iscsi.initiator write it"
     if not name:
-        raise DamagedError(path, "names no initiator", remedy)
+        raise DamagedError(path, "names no initiator", _NAME_REMEDY)
     try:
         return InitiatorName(check_iscsi_name(name, "initiator"), _config_value(text, "InitiatorAlias"))
     except InputError as error:
-        raise DamagedError(path, error.sentence(), remedy) from None
+        raise DamagedError(path, error.what, _NAME_REMEDY) from None
 
 
 def _config_value(text: str, key: str) -> str:
@@ -79,6 +80,42 @@ def _config_value(text: str, key: str) -> str:
         if found and "#" not in before and equals and value.strip():
             return value.strip()
     return ""
+
+
+class HostConf(t.NamedTuple):
+    """What a host brings along: iscsid.conf, its initiator's name, its version of open-iscsi."""
+
+    iscsid: t.Mapping[str, str]
+    version: Version
+    initiator_name: t.Optional[str]
+    initiator_alias: str
+    #: why there is no name, where the file is there and damaged
+    name_error: t.Optional[DamagedError]
+    #: whether there is an open-iscsi; without one ``version`` is the newest known, which is what a plan assumes
+    installed: bool = True
+
+    def require_initiator_name(self) -> str:
+        """The name; ``DamagedError`` or ``HostError`` where there is none."""
+        if self.name_error is not None:
+            raise self.name_error
+        if self.initiator_name is None:
+            raise HostError(INITIATOR_NAME, "is missing, so this host has no initiator name", _NAME_REMEDY)
+        return self.initiator_name
+
+    def __repr__(self) -> str:
+        return f"HostConf({redact(self.iscsid, SECRET_KEYS)!r}, {self.version.text!r}, {self.initiator_name!r})"
+
+
+def read_host_conf(root: str = "/") -> HostConf:
+    """All of it, without running anything."""
+    error: t.Optional[DamagedError] = None
+    named: t.Optional[InitiatorName] = None
+    try:
+        named = read_initiator_name(root)
+    except DamagedError as damaged:
+        error = damaged
+    version = locate(root).version
+    return HostConf(read_iscsid_conf(root), version or NEWEST, named.name if named else None, named.alias if named else "", error, version is not None)
 
 
 class DiscoveryDefaults(t.NamedTuple):

@@ -1,228 +1,270 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All records of a host, read in one pass: no process is run, no lock is needed, and a damaged record is a problem, not an end."""
+"""Write and delete records under open-iscsi's lock, each whole at any moment, with the links iscsiadm keeps."""
 
 from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass, field
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import TPGT_UNKNOWN, NodeKey, Portal, normalise_host
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host import files
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import TPGT_UNKNOWN, NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_record
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, discovery_kind
-
-Endpoint = t.Tuple[str, int]
-ST_CONFIG = "st_config"
-ISNS_CONFIG = "isns_config"
-#: ifaces that open-iscsi has built in; they have no file
-BUILT_IN_IFACES = ("default", "iser")
-
-
-class Stored(t.NamedTuple):
-    record: Record
-    path: str
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import locate as locate  # the three names that whoever works with records needs come from here
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.lock import DEFAULT_WAIT, DatabaseLock
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, render_record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import BUILT_IN_IFACES, ISNS_CONFIG, ST_CONFIG, Discovery, Endpoint, Stored, as_discovery, parse_link
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database as Database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import read_database as read_database
 
 
-class Discovery(t.NamedTuple):
-    """How a node was found: the kind, and for SEND_TARGETS and ISNS the address that was asked."""
+class DatabaseWriter:
+    """Collects what is to be written and does it at once; get one from ``open_writer``.
 
-    kind: Kind
-    host: str = ""
-    port: int = 0
+    Nothing is on the disk before ``flush`` (which leaving the ``with`` block calls, unless by an exception). Then each record is old
+    or new, whole, at any moment; records come before the links to them, links go before the records they lead to. Temporary files lie
+    in the folder of the database itself, the only one in which open-iscsi does not take every file for a record.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.kind.value} discovery" + (f" at {Portal(self.host, self.port)}" if self.host else "")
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._writes: t.Dict[str, bytes] = {}
+        self._links: t.Dict[str, str] = {}
+        self._removals: t.Dict[str, str] = {}
+        self._touched: t.Set[str] = set()
+        self._known: t.Optional[Database] = None
+        self._link_paths: t.Dict[NodeKey, t.List[str]] = {}
+
+    @property
+    def database(self) -> Database:
+        """The records as they are under the lock, before anything of this writer is flushed; read once."""
+        if self._known is None:
+            self._known = read_database(self._location)
+            for path in self._all_links():
+                key = parse_link(os.path.basename(path))
+                if key is not None:
+                    self._link_paths.setdefault(key, []).append(path)
+        return self._known
+
+    # nodes
+
+    def write_node(self, key: NodeKey, record: Record, discovered_by: t.Union[Discovery, Portal, None] = None) -> None:
+        """Write a node's record. ``discovered_by`` makes the link from that discovery, the only one that is kept, as iscsiadm does.
+
+        Without it links stay as they are. A record in the old layout (no tpgt) of the same portal gives way to one with a tpgt; one
+        without tpgt is refused where records with a tpgt stand, because iscsiadm then finds neither.
+        """
+        found = self.database.nodes.get(key)
+        path = found.path if found else self._node_path(key, record)
+        for other in self.database.nodes_of(key.target, key.portal.endpoint):
+            if key.portal.tpgt is None and other.portal.tpgt is not None:
+                raise InputError(f"node {key}", f"has no portal group tag, but there is a record with tag {other.portal.tpgt}",
+                                 f"Name the portal as {key.portal.address},{other.portal.tpgt}, or remove that record")
+            if key.portal.tpgt is not None and other.portal.tpgt is None:
+                self._remove(self.database.nodes[other].path)
+        self._write(path, record, found)
+        if discovered_by is not None:
+            self.link(key, discovered_by, record)
+
+    def delete_node(self, key: NodeKey) -> bool:
+        """Remove a node's record, every link to it and the folders that become empty; whether there was a record."""
+        found = self.database.nodes.get(key)
+        for path in self._link_paths.get(key, ()):
+            self._remove(path)
+        if found is None:
+            return False
+        self._links = {path: to for path, to in self._links.items() if parse_link(os.path.basename(path)) != key}
+        self._remove(found.path, self._location.nodes)
+        return True
+
+    def link(self, key: NodeKey, discovery: t.Union[Discovery, Portal], record: t.Optional[Record] = None) -> None:
+        """Make the link from ``discovery`` to the node, and remove those from elsewhere."""
+        if key.portal.tpgt is None:
+            return  # nodes in the old layout have no links
+        stored = self.database.nodes.get(key)
+        held = record or (stored.record if stored else None)
+        address = (held.get("node.conn[0].address") if held else "") or key.portal.host
+        name = f"{key.target},{address},{key.portal.port},{key.portal.tpgt},{key.iface}"
+        path = os.path.join(self._link_folder(as_discovery(discovery)), name)
+        for other in self._link_paths.get(key, ()):
+            if other != path:
+                self._remove(other)
+        self._removals.pop(path, None)
+        self._links[path] = f"{self._location.inside}/nodes/{key.target}/{address},{key.portal.port},{key.portal.tpgt}"
+
+    def unlink(self, key: NodeKey, discovery: t.Union[Discovery, Portal]) -> None:
+        """Remove the link from ``discovery`` to the node; the record stays."""
+        folder = self._link_folder(as_discovery(discovery))
+        for path in self._link_paths.get(key, ()):
+            if os.path.dirname(path) == folder:
+                self._remove(path)
+
+    # discoveries
+
+    def write_send_targets(self, portal: Portal, record: Record) -> None:
+        self._write_discovery(portal, record, self.database.send_targets, self._location.send_targets, ST_CONFIG)
+
+    def write_isns(self, portal: Portal, record: Record) -> None:
+        self._write_discovery(portal, record, self.database.isns, self._location.isns, ISNS_CONFIG)
+
+    def delete_send_targets(self, portal: Portal) -> t.List[NodeKey]:
+        """Remove the discovery's record and, as iscsiadm does, every node it is linked to; returns those nodes."""
+        return self._delete_discovery(Discovery(Kind.SEND_TARGETS, *portal.endpoint), self.database.send_targets)
+
+    def delete_isns(self, portal: Portal) -> t.List[NodeKey]:
+        """The same for an iSNS server."""
+        return self._delete_discovery(Discovery(Kind.ISNS, *portal.endpoint), self.database.isns)
+
+    # ifaces
+
+    def write_iface(self, name: str, record: Record) -> None:
+        if name in BUILT_IN_IFACES:
+            raise InputError(f"iface {name}", "is built into open-iscsi and has no record", "Give your iface another name")
+        self._write(os.path.join(self._location.ifaces, name), record, self.database.ifaces.get(name))
+
+    def delete_iface(self, name: str) -> bool:
+        """Remove an iface's record; whether there was one. Nodes bound to it stay."""
+        if name not in self.database.ifaces:
+            return False
+        self._remove(self.database.ifaces[name].path)
+        return True
+
+    # the disk
+
+    def flush(self) -> None:
+        """Do all that was asked for so far, and wait until the disk has it."""
+        touched = set(self._touched)
+        for folder in sorted({os.path.dirname(path) for path in (*self._writes, *self._links)}):
+            touched.update(files.make_folder(folder))
+        if self._writes:
+            files.write_all_atomic(self._writes, temp_folder=self._temp_folder())
+        for path, to in self._links.items():
+            if files.make_link(to, path):
+                touched.add(os.path.dirname(path))
+        for path, stop in self._removals.items():
+            files.remove_file(path)
+            touched.add(os.path.dirname(path))
+            if stop:
+                files.remove_empty_folders_up_to(os.path.dirname(path), stop)
+                touched.add(stop)
+        files.flush_folders(touched)
+        self._writes, self._links, self._removals, self._touched, self._known, self._link_paths = {}, {}, {}, set(), None, {}
+
+    def _temp_folder(self) -> t.Optional[str]:
+        """The database's own folder, if a rename from there can reach the records (a folder in it may be another file system)."""
+        folder = self._location.folder
+        device = os.stat(folder).st_dev
+        return folder if all(os.stat(os.path.dirname(path)).st_dev == device for path in self._writes) else None
+
+    def _write(self, path: str, record: Record, found: t.Optional[Stored] = None) -> None:
+        version = self._location.version
+        before = found.record.settings if found else {}
+        unknown = [key for key in record.unknown_keys(version) if key not in before] if version else []
+        if version and unknown:
+            raise InputError(path, f"would get settings that open-iscsi {version.text} of this host does not know: {', '.join(unknown)}",
+                             "Leave them out; iscsiadm might refuse to list any record because of them")
+        self._removals.pop(path, None)
+        self._writes[path] = render_record(record).encode("utf-8", "surrogateescape")
+
+    def _remove(self, path: str, stop: str = "") -> None:
+        self._writes.pop(path, None)
+        self._links.pop(path, None)
+        self._removals.pop(path, None)
+        self._removals[path] = stop
+
+    def _node_path(self, key: NodeKey, record: Record) -> str:
+        address = record.get("node.conn[0].address") or key.portal.host
+        for part in (key.target, address, key.iface):
+            if "/" in part or part in ("", ".", ".."):
+                raise InputError(f"node {key}", f"has {part!r} in it, which is no name for a file", "Use names without slashes")
+        folder = os.path.join(self._location.nodes, key.target, f"{address},{key.portal.port}")
+        if key.portal.tpgt in (None, TPGT_UNKNOWN):
+            return folder
+        return os.path.join(f"{folder},{key.portal.tpgt}", key.iface)
+
+    def _link_folder(self, discovery: Discovery) -> str:
+        if discovery.kind is Kind.STATIC:
+            return self._location.static
+        if discovery.kind is Kind.FW:
+            return self._location.fw
+        known = self.database.send_targets if discovery.kind is Kind.SEND_TARGETS else self.database.isns
+        base = self._location.send_targets if discovery.kind is Kind.SEND_TARGETS else self._location.isns
+        config = ST_CONFIG if discovery.kind is Kind.SEND_TARGETS else ISNS_CONFIG
+        for path in list(self._writes) + [stored.path for stored in known.values()]:
+            folder = os.path.dirname(path)
+            if os.path.basename(path) == config and os.path.dirname(folder) == base and _endpoint_of(folder) == (discovery.host, discovery.port):
+                return folder
+        return os.path.join(base, f"{discovery.host},{discovery.port}")
+
+    def _write_discovery(self, portal: Portal, record: Record, known: t.Mapping[Endpoint, Stored], base: str, config: str) -> None:
+        found = known.get(portal.endpoint)
+        if found is not None and os.path.basename(found.path) == config:
+            self._write(found.path, record, found)
+            return
+        address = record.get("discovery.sendtargets.address") or portal.host
+        if "/" in address:
+            raise InputError(f"portal {portal}", "has a slash in its address", "Give an IP address or a host name")
+        if found is not None:  # the old layout: a file where the folder is to stand
+            files.remove_file(found.path)
+        self._write(os.path.join(base, f"{address},{portal.port}", config), record)
+
+    def _delete_discovery(self, discovery: Discovery, known: t.Mapping[Endpoint, Stored]) -> t.List[NodeKey]:
+        folder = self._link_folder(discovery)
+        base = self._location.send_targets if discovery.kind is Kind.SEND_TARGETS else self._location.isns
+        keys = sorted(self.database.linked.get(discovery, ()), key=str)
+        for key in keys:
+            self.delete_node(key)
+        for path in self._all_links(folder):
+            self._remove(path)
+        found = known.get((discovery.host, discovery.port))
+        if found is not None:
+            self._remove(found.path, base)
+        else:  # only the folder is there
+            self._remove(os.path.join(folder, ST_CONFIG if discovery.kind is Kind.SEND_TARGETS else ISNS_CONFIG), base)
+        return keys
+
+    def _all_links(self, *folders: str) -> t.Iterator[str]:
+        """The paths of all links to nodes, or of those in ``folders``."""
+        if not folders:
+            outer = (self._location.send_targets, self._location.isns)
+            folders = (self._location.static, self._location.fw, self._location.isns) + tuple(
+                os.path.join(base, name) for base in outer for name in (os.listdir(base) if os.path.isdir(base) else ()))
+        for folder in folders:
+            if os.path.isdir(folder):
+                with os.scandir(folder) as entries:
+                    yield from sorted(entry.path for entry in entries if entry.is_symlink())
 
 
-STATIC = Discovery(Kind.STATIC)
-FW = Discovery(Kind.FW)
-Problem = t.Dict[str, str]
+def _endpoint_of(folder: str) -> t.Optional[Endpoint]:
+    key = parse_link(f"x,{os.path.basename(folder)},0,x")
+    return key.portal.endpoint if key else None
 
 
-@dataclass(frozen=True)
-class Database:
-    """What is stored. Hosts in the keys are normalised (``_names.normalise_host``); ``Stored.path`` leads to the file."""
+class open_writer:  # pylint: disable=invalid-name
+    """``with open_writer(location, wait=30) as writer:`` takes the lock, gives a writer, and flushes it on leaving without an exception.
 
-    location: Location
-    nodes: t.Dict[NodeKey, Stored] = field(default_factory=dict)
-    ifaces: t.Dict[str, Stored] = field(default_factory=dict)
-    send_targets: t.Dict[Endpoint, Stored] = field(default_factory=dict)
-    isns: t.Dict[Endpoint, Stored] = field(default_factory=dict)
-    #: from each discovery record (and STATIC and FW) the nodes it is linked to
-    links: t.Dict[Discovery, t.Set[NodeKey]] = field(default_factory=dict)
-    problems: t.List[Problem] = field(default_factory=list)
+    ``wait`` is in seconds; ``LockedError`` names the lock after that. Under ``root`` the lock inside the image is taken, so that two
+    tasks on one image exclude each other; what that made there is removed again.
+    """
 
-    def nodes_of(self, target: str, endpoint: t.Optional[Endpoint] = None) -> t.Dict[NodeKey, Stored]:
-        """The nodes of a target, at one address and port where given, whatever their tpgt and iface."""
-        return {key: stored for key, stored in self.nodes.items() if key.target == target and endpoint in (None, key.portal.endpoint)}
+    def __init__(self, location: Location, wait: float = DEFAULT_WAIT) -> None:
+        self._location = location
+        self._lock = DatabaseLock(location, wait)
+        self._writer = DatabaseWriter(location)
 
+    def __enter__(self) -> DatabaseWriter:
+        files.make_folder(self._location.folder, 0o755)
+        self._lock.__enter__()
+        # nobody else writes now: temporary files are those of a task that was killed
+        files.remove_leftovers(self._location.folder)
+        return self._writer
 
-def discovered_by(record: Record) -> Discovery:
-    """How the record says that its node was found, whichever version wrote it."""
-    kind = discovery_kind(record.get("node.discovery_type"), record.version)
-    if kind in (Kind.STATIC, Kind.FW):
-        return Discovery(kind)
-    port = record.get("node.discovery_port")
-    return Discovery(kind, normalise_host(record.get("node.discovery_address")), int(port) if port.isdigit() else 0)
-
-
-def read_database(location: Location) -> Database:
-    """Read everything at ``location``; a folder that is missing is empty. ``HostError`` only where reading is not permitted."""
-    database = Database(location)
-    _read_ifaces(database)
-    _read_nodes(database)
-    _read_discoveries(database, Kind.SEND_TARGETS, location.send_targets, ST_CONFIG, database.send_targets)
-    _read_discoveries(database, Kind.ISNS, location.isns, ISNS_CONFIG, database.isns)
-    for discovery, folder in ((STATIC, location.static), (FW, location.fw)):
-        for entry in _entries(folder):
-            _read_link(database, discovery, entry)
-    _look_for_problems(database)
-    return database
-
-
-def _entries(folder: str) -> t.List[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise HostError(folder, f"could not be read: {error.strerror}", "Run the task as root (become: true)") from error
-
-
-def _problem(database: Database, subject: str, what: str, remedy: str) -> None:
-    database.problems.append({"object": subject, "what": what, "remedy": remedy})
-
-
-def _load(database: Database, path: str, kind: Kind) -> t.Optional[Stored]:
-    data = read_bytes(path)
-    if data is None:
-        return None  # somebody removed it since the folder was read
-    try:
-        return Stored(parse_record(data.decode("utf-8", "surrogateescape"), path, kind), path)
-    except DamagedError as error:
-        database.problems.append(error.as_problem())
-        return None
-
-
-def _read_ifaces(database: Database) -> None:
-    for entry in _entries(database.location.ifaces):
-        stored = _load(database, entry.path, Kind.IFACE) if entry.is_file() else None
-        if stored is None or not stored.record.settings:  # the example that packages install holds comments only
-            continue
-        database.ifaces[entry.name] = stored
-
-
-def _read_nodes(database: Database) -> None:
-    for target in _entries(database.location.nodes):
-        for entry in _entries(target.path):
-            portal = _portal_of(entry.name)
-            if portal is None:
-                continue  # iscsiadm passes over names without a comma too
-            if portal.tpgt is None and entry.is_file():
-                _read_node(database, target.name, portal, "", entry.path)
-            elif entry.is_dir():
-                for iface in _entries(entry.path):
-                    _read_node(database, target.name, portal, iface.name, iface.path)
-            else:
-                _problem(database, entry.path, "is a file where a folder of one record an iface is expected", "Remove it and discover the target again")
-
-
-def _portal_of(name: str) -> t.Optional[Portal]:
-    """The portal a file or folder is named for: ``address,port`` or ``address,port,tpgt``, IPv6 without brackets."""
-    parts = name.split(",")
-    if len(parts) not in (2, 3) or not parts[1].isdigit() or not all(part.lstrip("-").isdigit() for part in parts[2:]):
-        return None
-    tpgt = int(parts[2]) if len(parts) == 3 else TPGT_UNKNOWN
-    return Portal(normalise_host(parts[0]), int(parts[1]), None if tpgt == TPGT_UNKNOWN else tpgt)
-
-
-def _read_node(database: Database, target: str, portal: Portal, iface: str, path: str) -> None:
-    stored = _load(database, path, Kind.NODE)
-    if stored is None:
-        return
-    key = NodeKey(target, portal, iface or stored.record.get("iface.iscsi_ifacename", "default"))
-    named = stored.record.get("node.name")
-    if named != target:
-        _problem(database, path, f"holds the record of {named or 'no target'}", "Remove it and discover the target again")
-    elif key in database.nodes:
-        _problem(database, path, f"is a second record of {key}, beside {database.nodes[key].path}", "Remove one of the two")
-    else:
-        database.nodes[key] = stored
-
-
-def _read_discoveries(database: Database, kind: Kind, folder: str, config: str, into: t.Dict[Endpoint, Stored]) -> None:
-    for entry in _entries(folder):
-        portal = _portal_of(entry.name)
-        if portal is None or portal.tpgt is not None:
-            if entry.is_symlink() and kind is Kind.ISNS:  # before 2.0.872 all links stood here
-                _read_link(database, Discovery(kind), entry)
-            continue
-        stored = _load(database, os.path.join(entry.path, config) if entry.is_dir() else entry.path, kind)
-        discovery = Discovery(kind, *portal.endpoint)
-        database.links.setdefault(discovery, set())
-        if stored is not None:
-            into[portal.endpoint] = stored
-        elif entry.is_dir() and not os.path.lexists(os.path.join(entry.path, config)):
-            _problem(database, entry.path, "has no record of the discovery, only the folder",
-                     "Discover again, or remove the folder if it is empty")
-        for link in _entries(entry.path):
-            if link.name != config:
-                _read_link(database, discovery, link)
-
-
-def parse_link(name: str) -> t.Optional[NodeKey]:
-    """The node that a link in a discovery's folder is named for: ``target,address,port,tpgt,iface``."""
-    target, _comma, rest = name.partition(",")
-    address, _comma, iface = rest.rpartition(",")
-    portal = _portal_of(address)
-    return NodeKey(target, portal, iface) if portal is not None and portal.tpgt is not None and iface else None
-
-
-def _read_link(database: Database, discovery: Discovery, entry: os.DirEntry[str]) -> None:
-    key = parse_link(entry.name)
-    if key is None:
-        _problem(database, entry.path, "is not the name of a link to a node", "Remove it; iscsiadm complains about it whenever it deletes the discovery")
-    elif key not in database.nodes:
-        _problem(database, entry.path, "leads to a node that has no record", "Remove the link, or discover again")
-    else:
-        database.links.setdefault(discovery, set()).add(key)
-
-
-def _look_for_problems(database: Database) -> None:
-    tags: t.Dict[t.Tuple[str, Endpoint], t.Set[t.Optional[int]]] = {}
-    for key, stored in database.nodes.items():
-        tags.setdefault((key.target, key.portal.endpoint), set()).add(key.portal.tpgt)
-        if key.iface not in BUILT_IN_IFACES and key.iface not in database.ifaces:
-            _problem(database, str(key), f"is bound to iface {key.iface}, which has no record in {database.location.ifaces}",
-                     "Write the iface again, or remove the node")
-        _look_at_link(database, key, stored)
-    for (target, endpoint), found in tags.items():
-        if len(found) > 1:
-            names = ", ".join("none" if tag is None else str(tag) for tag in sorted(found, key=lambda tag: -1 if tag is None else tag))
-            _problem(database, f"{target} at {Portal(*endpoint).address}", f"has records with different portal group tags ({names})",
-                     "Discover to see which tag the target gives now, and remove the others")
-    for name, stored in _all(database):
-        unknown = stored.record.unknown_keys(database.location.version)
-        if unknown:
-            _problem(database, name, f"holds settings that this host's open-iscsi does not know: {', '.join(unknown)}",
-                     f"Take them out of {stored.path}; iscsiadm may refuse to list any record because of them")
-
-
-def _look_at_link(database: Database, key: NodeKey, stored: Stored) -> None:
-    discovery = discovered_by(stored.record)
-    known = discovery.kind in (Kind.SEND_TARGETS, Kind.ISNS) and discovery in database.links and key.portal.tpgt is not None
-    if known and key not in database.links[discovery] and key not in database.links.get(Discovery(Kind.ISNS), ()):
-        _problem(database, str(key), f"was found by {discovery}, which has no link to it", "Discover again; deleting the discovery would leave this node")
-
-
-def _all(database: Database) -> t.Iterator[t.Tuple[str, Stored]]:
-    yield from ((str(key), stored) for key, stored in database.nodes.items())
-    yield from ((f"iface {name}", stored) for name, stored in database.ifaces.items())
-    yield from ((f"sendtargets record of {Portal(*endpoint).address}", stored) for endpoint, stored in database.send_targets.items())
-    yield from ((f"isns record of {Portal(*endpoint).address}", stored) for endpoint, stored in database.isns.items())
+    def __exit__(self, kind: t.Optional[t.Type[BaseException]], *_rest: object) -> None:
+        try:
+            if kind is None:
+                self._writer.flush()
+        finally:
+            self._lock.__exit__()

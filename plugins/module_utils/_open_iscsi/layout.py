@@ -121,3 +121,12 @@ def _read_program(path: str, _changed: int, _size: int) -> _Compiled:
 def _first(data: bytes, pattern: bytes) -> t.Optional[str]:
     found = re.search(pattern, data)
     return found.group(1).decode("ascii") if found else None
+
+
+def installed_version(where: t.Union[str, Location] = "/") -> Version:
+    """The version of open-iscsi that the system at a root (or location) has, read out of its iscsiadm; ``HostError`` where it has none."""
+    location = locate(where) if isinstance(where, str) else where
+    if location.version is None:
+        raise HostError("open-iscsi", f"is not installed under {location.root} (no iscsiadm that names its version)",
+                        "Install it (Debian and SUSE: open-iscsi, RHEL: iscsi-initiator-utils)")
+    return location.version

@@ -7,59 +7,43 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, TPGT_UNKNOWN, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import as_read, settings_from_conf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import STATIC, Discovery
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location, locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, discovery_text, fields
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Discovery, as_discovery
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
 
 Conf = t.Mapping[str, str]
 
 
-def installed_version(root: t.Union[str, Location] = "/") -> Version:
-    """The version of open-iscsi that the system at ``root`` has, read out of its iscsiadm; ``HostError`` where it has none."""
-    location = locate(root) if isinstance(root, str) else root
-    if location.version is None:
-        raise HostError("open-iscsi", f"is not installed under {location.root} (no iscsiadm that names its version)",
-                        "Install it (Debian: open-iscsi, RHEL: iscsi-initiator-utils, SUSE: open-iscsi)")
-    return location.version
-
-
 def new_node(
-    conf: Conf, *, target: str, portal: Portal, version: Version, iface: t.Optional[Record] = None, discovery: Discovery = STATIC,
+    conf: Conf, *, target: str, portal: Portal, version: Version, iface: t.Optional[Record] = None, discovery: t.Union[Discovery, Portal] = STATIC,
 ) -> Record:
     """The record of a node as iscsiadm creates it: by ``-m discovery`` where ``discovery`` says so, else by ``-m node -o new``.
 
     ``iface`` is the iface's record (``iface=None`` is the default iface). iscsiadm asks a running iscsid for the configuration;
     this is what it makes with one that runs.
     """
+    how = as_discovery(discovery)
     settings = settings_from_conf(Kind.NODE, conf, version)
     settings.update({
         "node.name": target,
         "node.tpgt": str(TPGT_UNKNOWN if portal.tpgt is None else portal.tpgt),
         "node.conn[0].address": portal.host,
         "node.conn[0].port": str(portal.port),
-        "node.discovery_address": discovery.host,
-        "node.discovery_port": str(discovery.port),
-        "node.discovery_type": discovery_text(discovery.kind, version),
+        "node.discovery_address": how.host,
+        "node.discovery_port": str(how.port),
+        "node.discovery_type": discovery_text(how.kind, version),
         "iface.iscsi_ifacename": "default",
     })
     if iface is not None:
         settings.update(_iface_settings(iface, version))
-    elif discovery.kind in (Kind.SEND_TARGETS, Kind.ISNS):
+    elif how.kind in (Kind.SEND_TARGETS, Kind.ISNS):
         settings["iface.transport_name"] = "tcp"
-    if discovery.kind is Kind.FW:
+    if how.kind is Kind.FW:
         settings["node.startup"] = settings["node.conn[0].startup"] = "onboot"
     return _record(Kind.NODE, settings, version)
-
-
-def built_in_iface(name: str, version: Version) -> Record:
-    """The record of ``default`` or ``iser``, which open-iscsi keeps in the program and not in a file."""
-    transport = "iser" if name == "iser" else "tcp"
-    return Record(Kind.IFACE, {"iface.iscsi_ifacename": name, "iface.transport_name": transport}, version)
 
 
 def new_iface(name: str, settings: t.Optional[t.Mapping[str, str]] = None, *, version: Version) -> Record:

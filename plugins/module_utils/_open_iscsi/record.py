@@ -45,15 +45,20 @@ class Record:
 
     def with_settings(self, settings: t.Mapping[str, str]) -> Record:
         """A copy with these settings (text as ``check_settings`` returns it); a new key goes where iscsiadm would write it."""
+        known = fields(self.kind, max(self.version, NEWEST))
+        for key in settings:
+            if key not in known and key not in self._settings:
+                raise InputError(f"setting {key!r}", f"is not a setting of {self.kind.value} records", "open-iscsi could not read the record with it")
         changed = dict(self._settings)
         added = [key for key, value in settings.items() if key not in changed and value != ""]
         changed.update(settings)
         if added:
-            changed = self._ordered(changed, added)
+            changed = self._ordered(changed, added, list(known))
         return Record(self.kind, changed, self.version)
 
-    def _ordered(self, changed: t.Dict[str, str], added: t.Sequence[str]) -> t.Dict[str, str]:
-        rank = {key: place for place, key in enumerate(fields(self.kind, max(self.version, NEWEST)))}
+    @staticmethod
+    def _ordered(changed: t.Dict[str, str], added: t.Sequence[str], order: t.Sequence[str]) -> t.Dict[str, str]:
+        rank = {key: place for place, key in enumerate(order)}
         keys = [key for key in changed if key not in added]
         for key in added:
             after = [place for place, other in enumerate(keys) if rank.get(other, -1) > rank.get(key, len(rank))]
