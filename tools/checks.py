@@ -95,7 +95,7 @@ def execute(label: str, argv: t.Sequence[str], log: Path, env: t.Mapping[str, st
             end_group(process)
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: t.Union[subprocess.Popen[bytes], subprocess.Popen[str]]) -> None:
     """End what is left of a command's process group: asked first, forced after ten seconds."""
     for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
         if process.poll() is not None:

@@ -77,7 +77,7 @@ def lint() -> t.List[Check]:
     config = str(copy / "pyproject.toml")
     collections = {"ANSIBLE_COLLECTIONS_PATH": str(root), "ANSIBLE_HOME": str(ROOT / ".cache/ansible")}
     return [
-        Check("ruff", [str(BIN / "ruff"), "check", "--config", "pyproject.toml", "--cache-dir", ".cache/ruff", "."]),
+        Check("ruff", [str(BIN / "ruff"), "check", "--output-format", "concise", "--config", "pyproject.toml", "--cache-dir", ".cache/ruff", "."]),
         Check("mypy --strict", [str(BIN / "mypy"), "--config-file", config, "--cache-dir", str(ROOT / ".cache/mypy"), *packages],
               env={"MYPYPATH": f"{root}:{copy / 'tools'}:{copy / 'lab'}"}, cwd=root),
         Check("yamllint", [str(BIN / "yamllint"), "--strict", "--config-file", ".yamllint", "."], cwd=copy),
@@ -162,8 +162,25 @@ def dist_test() -> t.List[Check]:
     return checks
 
 
+def e2e() -> t.List[Check]:
+    """The scenarios of molecule on the lab's hosts, then the tests that drive the hosts from pytest."""
+    need(["extensions/molecule/*/molecule.yml"], "e2e")
+    results = ROOT / RESULTS / f"e2e-{os.environ.get('LAB_DISTRIBUTION') or 'bookworm'}"
+    results.mkdir(parents=True, exist_ok=True)
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(ROOT / ".cache/ansible"), "ANSIBLE_PIPELINING": "1", "NO_COLOR": "1",
+           "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(results), "JUNIT_HIDE_TASK_ARGUMENTS": "true",
+           "JUNIT_INCLUDE_SETUP_TASKS_IN_REPORT": "false"}
+    # every task of what a scenario does and verifies is a test; those that create, prepare and destroy hosts are not
+    checks = [Check("scenarios", [str(BIN / "molecule"), "test", "--all", "--report"], env=env, cwd=ROOT, timeout=3600.0,
+                    junit=str(results.relative_to(ROOT) / "[!dp]*.xml"))]
+    if any((ROOT / "tests" / "e2e").glob("**/test_*.py")):
+        checks.append(pytest("hosts", BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only"]))
+    return checks
+
+
 STAGES: t.Mapping[str, t.Callable[[], t.List[Check]]] = {
     "unit": unit, "unit-all": unit_all, "lint": lint, "docs-lint": docs_lint, "sanity": sanity, "integration": integration, "dist-test": dist_test,
+    "e2e": e2e,
 }
 
 if __name__ == "__main__":

@@ -114,7 +114,8 @@ def lab_down() -> None:
 def table(outcomes: t.Sequence[Outcome]) -> t.List[str]:
     """The summary, as a Markdown table."""
     rows = [("stage", "result", "passed", "failed", "skipped", "time")]
-    rows += [(outcome.stage.name, "FAILED" if outcome.count.failed else "ok", *map(str, outcome.count), clock(outcome.seconds)) for outcome in outcomes]
+    for stage, count, seconds in ((outcome.stage, outcome.count, outcome.seconds) for outcome in outcomes):
+        rows.append((stage.name, "FAILED" if count.failed else "ok", str(count.passed), str(count.failed), str(count.skipped), clock(seconds)))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

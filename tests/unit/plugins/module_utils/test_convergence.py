@@ -125,7 +125,9 @@ def test_an_error_of_any_hand_fails_the_task_with_its_fields(hand: str) -> None:
     def broken(*_args: t.Any) -> t.NoReturn:
         raise InUseError("disk sda", ["mount /mnt"], "Unmount it first")
 
-    ended = Host({"a": 1}).run(**{hand: broken})
+    host = Host({"a": 1})
+    setattr(host, hand, broken)
+    ended = host.run()
     assert ended.failed
     assert ended.result["msg"] == "disk sda: still in use by mount /mnt. Unmount it first"
     assert ended.result["users"] == ["mount /mnt"]
