@@ -21,6 +21,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.exchanges im
 
 #: what iscsid uses where neither a record nor iscsid.conf names algorithms (usr/initiator.h)
 DEFAULT_ALGORITHMS = "MD5"
+#: the same key in node and in discovery records (usr/idbm.c)
+_ALGORITHMS = "node.session.auth.chap_algs"
 Settings = t.Mapping[str, str]
 
 
@@ -44,7 +46,7 @@ def auth_settings(prefix: str, auth: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
     for word in ("username", "password", "username_in", "password_in"):
         settings[f"{prefix}.{word}"] = (auth.get(word) or "") if chap else ""
     if chap and auth.get("algorithms"):
-        settings[f"{prefix}.chap_algs"] = ",".join(auth["algorithms"])
+        settings[_ALGORITHMS] = ",".join(auth["algorithms"])
     return settings
 
 
@@ -57,7 +59,7 @@ def read_auth(prefix: str, settings: Settings) -> t.Optional[Auth]:
     """The credentials of a record or of iscsid.conf; None where its authmethod is not CHAP, whatever else is set."""
     if settings.get(f"{prefix}.authmethod", "None") != "CHAP":
         return None
-    named = settings.get(f"{prefix}.chap_algs") or DEFAULT_ALGORITHMS
+    named = settings.get(_ALGORITHMS) or DEFAULT_ALGORITHMS
     algorithms = tuple(word.strip() for word in named.split(",") if word.strip() in CHAP_ALGORITHMS)
     return Auth(
         username=settings.get(f"{prefix}.username") or "",
@@ -95,7 +97,8 @@ class Asker:
 
     def _maker(self, name: str, portal: Portal) -> t.Callable[[], DiscoveryExchange]:
         stored = self._database.send_targets.get(portal.endpoint)
-        settings: t.Dict[str, str] = dict(self._conf.iscsid if stored is None else stored.record.settings)
+        settings = dict(self._conf.iscsid)
+        settings.update({} if stored is None else stored.record.settings)
         settings.update(self._auth or {})
         options = LoginOptions(initiator_name=name, initiator_alias=self._conf.initiator_alias, auth=read_auth("discovery.sendtargets.auth", settings))
         return lambda: DiscoveryExchange(options)

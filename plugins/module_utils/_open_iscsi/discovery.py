@@ -17,6 +17,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey,
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker, discovery_auth_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database, locate, open_writer, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
@@ -101,9 +102,11 @@ class DiscoveryTask:
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
         """Write, all of it under one hold of open-iscsi's lock."""
+        installed_version(self._location)  # refuses where there is none: nobody would read what we write
         with open_writer(self._location) as writer:
             for step in steps:
-                step.work(writer)
+                name, *arguments = step.work
+                getattr(writer, name)(*arguments)
         return {}
 
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
@@ -189,7 +192,7 @@ class _PresentPlan:
                 new = new.with_settings(given)
             if new != old:
                 yield _record_step("record discovery at", answer.portal.address, old, new,
-                                   lambda writer, portal=answer.portal, record=new: writer.write_send_targets(portal, record))
+                                   "write_send_targets", answer.portal, new)
 
     def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:
         known = self._database.find_node(key)
@@ -199,13 +202,13 @@ class _PresentPlan:
                                   discovery=asked, version=self._found.conf.version).with_settings(self._settings)
                 self._lists["added"].append(_entry(key))
                 yield _record_step("record node", str(key), None, record,
-                                   lambda writer: writer.write_node(key, record, discovered_by=asked))
+                                   "write_node", key, record, asked)
             return
         old = self._database.nodes[known].record
         new = old.with_settings(self._settings) if self._params["update"] else old
         self._lists["kept" if new == old else "updated"].append(_entry(known))
         if new != old:
-            yield _record_step("update node", str(known), old, new, lambda writer: writer.write_node(known, new))
+            yield _record_step("update node", str(known), old, new, "write_node", known, new)
 
     def _prune_steps(self) -> t.Iterator[Step]:
         answered = [answer.portal for answer in self._found.answers if answer.error is None]
@@ -222,7 +225,7 @@ class _PresentPlan:
                     "remedy": "Log it out with iscsi_node (state: absent) when nothing uses its disks"})
                 continue
             self._lists["pruned"].append(_entry(key))
-            yield _record_step("forget node", str(key), self._database.nodes[key].record, None, lambda writer, key=key: writer.delete_node(key))
+            yield _record_step("forget node", str(key), self._database.nodes[key].record, None, "delete_node", key)
 
 
 def _plan_absent(portals: t.Sequence[Portal], found: Found) -> Plan:
@@ -238,15 +241,16 @@ def _plan_absent(portals: t.Sequence[Portal], found: Found) -> Plan:
                 raise InUseError(f"node {key}", live, "Log it out first, with iscsi_node (state: logged_out or absent)")
             if key not in pruned:
                 pruned[key] = None
-                steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, lambda writer, key=key: writer.delete_node(key)))
+                steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, "delete_node", key))
         if stored is not None:
             steps.append(_record_step("forget discovery at", portal.address, stored.record, None,
-                                      lambda writer, portal=portal: writer.delete_send_targets(portal)))
+                                      "delete_send_targets", portal))
     facts = {"added": [], "updated": [], "kept": [], "pruned": [_entry(key) for key in pruned]}
     return Plan(steps, found.database.problems, facts)
 
 
-def _record_step(action: str, subject: str, old: t.Optional[Record], new: t.Optional[Record], work: t.Callable[[t.Any], None]) -> Step:
+def _record_step(action: str, subject: str, old: t.Optional[Record], new: t.Optional[Record], *work: t.Any) -> Step:
+    """A step whose work is a method of the writer by name, and its arguments."""
     return Step(action, subject, *record_sides(old, new), work=work)
 
 

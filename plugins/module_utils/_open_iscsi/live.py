@@ -51,9 +51,8 @@ def differences(record: Record, live: Live) -> t.List[str]:
             found.append(setting)
     chap = record.get(f"{_AUTH}.authmethod") == "CHAP"
     for word in _SECRETS:
-        has = live.attributes.get(word)
-        wanted = (record.get(f"{_AUTH}.{word}") or None) if chap else None
-        if has != wanted and not (has is None and wanted is None):
+        secret = record.get(f"{_AUTH}.{word}") if chap else ""
+        if (live.attributes.get(word) or "") != secret:
             found.append(f"{_AUTH}.{word}")
     return found
 

@@ -22,6 +22,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import record_sides
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks, wait_for_disks
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live, changes_a_session, differences, read_live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
@@ -143,7 +144,8 @@ class NodeTask:
         self._timeout = check_timeout(params["timeout"])
         self._deadline = time.monotonic() + self._timeout
         if self._root != "/" and self._state not in ("present", "absent"):
-            raise InputError("option root", f"is {self._root} together with state {self._state}", "Sessions are of the running host; use state present or absent")
+            raise InputError("option root", f"is {self._root} together with state {self._state}",
+                             "Sessions are of the running host; use state present or absent")
         self._settings = _settings(params)
         self._iscsiadm = Iscsiadm(Runner())
         self._tried: t.Optional[t.Mapping[NodeKey, t.Optional[IscsiError]]] = None
@@ -242,7 +244,10 @@ class NodeTask:
     def _plan_gone(self, found: Found) -> Plan:
         going = self._covered(found.sessions)
         self._refuse_if_used(going, found)
-        steps = [Step("log out of", f"{session.key} (session {session.sid})", "session\n", "no session\n", work=("logout", session.key, session)) for session in going]
+        steps = [
+            Step("log out of", f"{session.key} (session {session.sid})", "session\n", "no session\n", work=("logout", session.key, session))
+            for session in going
+        ]
         if self._state == "absent":
             steps.extend(
                 Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete", key, None))
@@ -264,6 +269,7 @@ class NodeTask:
             by_kind.setdefault(kind, []).append((key, what))
         self._detach([session for _key, session in by_kind.get("logout", ())])
         if "write" in by_kind or "delete" in by_kind:
+            installed_version(self._location)  # refuses where there is none: nobody would read what we write
             with open_writer(self._location) as writer:
                 for key, record in by_kind.get("write", ()):
                     writer.write_node(key, record)
