@@ -108,7 +108,7 @@ def _choice(*choices: str) -> Shape:
 _STARTUP = _choice("manual", "automatic", "onboot")
 _YES = _choice("No", "Yes")
 _AUTH = _choice("None", "CHAP")
-_DIGEST = _choice("None", "CRC32C", "CRC32C None", "None CRC32C")
+_DIGEST = _choice("None", "CRC32C", "CRC32C,None", "None,CRC32C")
 _ALGORITHMS = Shape(Type.LIST, choices=("MD5", "SHA1", "SHA256", "SHA3-256"))
 _SEGMENT = _int(512, 16777215)
 _SECONDS = _int()
@@ -273,7 +273,7 @@ def _iface_fields(kind: Kind, numbers: t.Tuple[int, ...]) -> t.Iterator[Field]:
     for name, family in _iface_order(kind, numbers):
         shape = _iface_shapes().get(name, _ABLE)
         default = {"transport_name": "tcp", "iscsi_ifacename": "default"}.get(name, "") if shape.type is Type.TEXT else "0"
-        yield Field("iface." + name, shape, default, _FIRST, "r" if name == "iscsi_ifacename" else "", family)
+        yield Field("iface." + name, shape, default, _FIRST, "r" if kind is Kind.NODE or name == "iscsi_ifacename" else "", family)
 
 
 def _plain_fields(kind: Kind) -> t.Iterator[Field]:
@@ -371,12 +371,14 @@ def check_settings(kind: Kind, settings: t.Mapping[str, t.Any], *, version: t.Op
     Raises ``InputError`` naming the key, the value (never a secret one) and what is allowed: an unknown key, a key the record
     is looked up by, a value of the wrong type or out of range, two values that cannot go together.
     """
-    checked = {key: _check(field(kind, key, version), value) for key, value in settings.items()}
+    checked = {key: _check(kind, field(kind, key, version), value) for key, value in settings.items()}
     _check_together(checked)
     return checked
 
 
-def _check(one: Field, value: t.Any) -> str:
+def _check(kind: Kind, one: Field, value: t.Any) -> str:
+    if one.read_only and kind is Kind.NODE and one.key.startswith("iface."):
+        raise InputError(f"setting {one.key!r}", "belongs to the iface that the node is bound to", "Set it with lunar.iscsi.iscsi_iface and make the node anew")
     if one.read_only:
         raise InputError(f"setting {one.key!r}", "is what the record is looked up by and cannot be set", "Name another object instead of renaming this one")
     if one.type is Type.INT:
@@ -409,7 +411,7 @@ def _check_choice(one: Field, value: t.Any) -> str:
         if one.type is Type.TEXT:
             return ""
         raise _refuse(one, value)
-    text = ("yes" if value else "no") if isinstance(value, bool) else re.sub(r"[\s,]+", " ", str(value).strip())
+    text = ("yes" if value else "no") if isinstance(value, bool) else re.sub(r"[\s,]+", ",", str(value).strip())
     for choice in one.choices:
         if choice.lower() == text.lower():
             return choice
