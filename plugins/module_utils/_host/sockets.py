@@ -142,7 +142,6 @@ class _Run:
         """One connection; True where the target sends us to another portal, which is then in ``self._portal``."""
         self._exchange = exchange = self._job.make()
         with self._connect() as sock:
-            self._endpoint = sock.getpeername()[:2]
             self._talk(sock, exchange)
         if exchange.redirect is None:
             return False
@@ -194,7 +193,9 @@ class _Run:
 
     def _connect(self) -> socket.socket:
         """An open connection to the first address of the portal that takes one, within the deadline."""
-        allowed = min(self._connect_timeout, max(self._left(), 0.0))
+        allowed = min(self._connect_timeout, self._left())
+        if allowed <= 0:
+            raise UnreachableError("timeout", f"timed out after {self._timeout:g} s before it could be connected", "Allow more time")
         deadline = time.monotonic() + allowed
         addresses = self._resolve(deadline, allowed)
         first: t.Optional[OSError] = None
@@ -204,7 +205,9 @@ class _Run:
             if share <= 0:
                 break
             try:
-                return self._open(family, address, share)
+                sock = self._open(family, address, share)
+                self._endpoint = (address[0], address[1])
+                return sock
             except OSError as error:
                 first = first or error
         if first is None or isinstance(first, socket.timeout):
@@ -248,8 +251,8 @@ class _Run:
         def work() -> None:
             try:
                 answers.put(_look_up(host, port, 0))
-            except (OSError, UnicodeError) as error:
-                answers.put(error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, str(error)))
+            except OSError as error:
+                answers.put(error)
 
         threading.Thread(target=work, daemon=True).start()
         try:
@@ -272,7 +275,10 @@ class _Run:
 
 
 def _look_up(host: str, port: int, flags: int) -> t.List[_Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError:  # a label too long for a name; Python notices it before the resolver does
+        raise socket.gaierror(socket.EAI_NONAME, "no valid host name") from None
     return [(int(family), address) for family, _type, _proto, _name, address in found]
 
 
