@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import socket
@@ -183,16 +182,17 @@ def test_a_target_that_is_not_there(tgt: Tgt) -> None:
         assert isinstance(error, LoginRefusedError) and "target not found (0x0203)" in str(error)
 
 
-def test_redirect(tgt: Tgt) -> None:
-    elsewhere = socket.socket()
-    with contextlib.closing(elsewhere):
-        elsewhere.bind(("127.0.0.1", 0))  # does not listen: where we were sent to shows in the error
+@pytest.mark.parametrize(("why", "permanent"), [("Temporary", False), ("Permanent", True)])
+def test_redirect(tgt: Tgt, why: str, permanent: bool) -> None:
+    with socket.socket() as elsewhere:
+        # It does not listen: where we were sent to shows in the error. tgtd redirects nobody to the address he comes from.
+        elsewhere.bind(("127.0.0.2", 0))
         port = elsewhere.getsockname()[1]
-        tgt.add_target(DISK, settings={"RedirectAddress": "127.0.0.1", "RedirectPort": str(port), "RedirectReason": "Temporary"})
+        tgt.add_target(DISK, settings={"RedirectAddress": "127.0.0.2", "RedirectPort": str(port), "RedirectReason": why})
         outcome = log_in(tgt.portal)
-    assert outcome.redirected, outcome.error
-    assert outcome.redirected == (Portal("127.0.0.1", port),) and not outcome.redirect_permanent
-    assert isinstance(outcome.error, UnreachableError) and f"portal 127.0.0.1:{port} (redirected from {tgt.portal})" in str(outcome.error)
+    assert outcome.redirected == (Portal("127.0.0.2", port),)
+    assert outcome.redirect_permanent is permanent
+    assert isinstance(outcome.error, UnreachableError) and f"portal 127.0.0.2:{port} (redirected from {tgt.portal})" in str(outcome.error)
 
 
 def test_one_dead_portal_among_three(tgt: Tgt) -> None:
