@@ -16,6 +16,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostErr
 #: how the names of our temporary files begin; what a killed process left behind is found by it
 TEMP_PREFIX = ".lunar-iscsi-"
 _FLUSHERS = 8  # flushes wait for the disk, and many waiting at once share one commit of the journal
+_AT_ONCE = 200  # files open at one time; a process may often have no more than 1024
 _MAX_LINKS = 40  # as many as Linux follows
 
 
@@ -78,9 +79,16 @@ def write_all_atomic(
     files: t.Mapping[str, bytes], mode: int = 0o600, *, keep_mode: bool = False, temp_folder: t.Optional[str] = None,
 ) -> None:
     """``write_atomic`` for many files: each of them is old or new, whole, at any moment; they are flushed side by side."""
+    everything = list(files.items())
+    for start in range(0, len(everything), _AT_ONCE):
+        _write_some(everything[start:start + _AT_ONCE], mode, keep_mode, temp_folder)
+    flush_folders({os.path.dirname(path) for path in files})
+
+
+def _write_some(some: t.Sequence[t.Tuple[str, bytes]], mode: int, keep_mode: bool, temp_folder: t.Optional[str]) -> None:
     pending: t.List[t.Tuple[str, str, int]] = []
     try:
-        for path, data in files.items():
+        for path, data in some:
             pending.append(_stage(path, data, mode, keep_mode, temp_folder))
         _flush([descriptor for _path, _temp, descriptor in pending])
         while pending:
@@ -95,7 +103,6 @@ def write_all_atomic(
                 os.unlink(temp)
             except OSError:
                 pass  # the error that brought us here is the one to tell
-    flush_folders({os.path.dirname(path) for path in files})
 
 
 def _stage(path: str, data: bytes, mode: int, keep_mode: bool, temp_folder: t.Optional[str]) -> t.Tuple[str, str, int]:
@@ -147,9 +154,15 @@ def _flush(descriptors: t.Sequence[int]) -> None:
 
 def flush_folders(folders: t.Iterable[str]) -> None:
     """Make renames, new names and removals in these folders survive a crash; a folder that is gone is passed over."""
+    everything = sorted(folders)
+    for start in range(0, len(everything), _AT_ONCE):
+        _flush_some(everything[start:start + _AT_ONCE])
+
+
+def _flush_some(folders: t.Sequence[str]) -> None:
     opened: t.List[int] = []
     try:
-        for folder in sorted(folders):
+        for folder in folders:
             try:
                 opened.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
             except FileNotFoundError:
