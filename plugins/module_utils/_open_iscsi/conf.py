@@ -12,10 +12,10 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import re
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes, under_root
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import parse_line
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Field, Kind, Type, fields
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import NEWEST, Version
 
 CONF = "/etc/iscsi/iscsid.conf"
 INITIATOR_NAME = "/etc/iscsi/initiatorname.iscsi"
