@@ -89,7 +89,7 @@ sessions:
       target: "iqn.2026-11.org.example:disk1"
       target_alias: null
       target_id: 0
-      target_state: scanned
+      target_state: SCANNED
       timeouts: {abort_tmo: 15, lu_reset_tmo: 30, ping_tmo: 5, recovery_tmo: 120, recv_tmo: 5, tgt_reset_tmo: 30}
       tpgt: 1
   contains:
@@ -153,7 +153,7 @@ sessions:
       type: str
       returned: always
     target_state:
-      description: What became of the SCSI target of the session, such as V(scanned). Kernels before 5.19 do not tell.
+      description: What became of the SCSI target of the session, such as V(SCANNED). Kernels before 5.19 do not tell.
       type: str
       returned: always
     host:

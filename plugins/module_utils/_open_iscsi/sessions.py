@@ -280,12 +280,13 @@ def _read_iface(sys: str, base: str, host: t.Optional[int]) -> Iface:
     driver = None if host is None else read_text(os.path.join(sys, f"class/scsi_host/host{host}/proc_name"))
     if driver is not None and driver.startswith("iscsi_"):
         driver = driver[len("iscsi_"):]  # the modules are iscsi_tcp and iscsi_iser, the transports tcp and iser
+    address = of_host("ipaddress")
     return Iface(
         name=read_text(f"{base}/ifacename") or "default",
         transport=driver,
         netdev=of_host("netdev"),
         hwaddress=of_host("hwaddress"),
-        ipaddress=of_host("ipaddress"),
+        ipaddress=None if address is None else normalise_host(address),  # the kernel prints IPv6 in full
         initiatorname=read_text(f"{base}/initiatorname") or of_host("initiatorname"),
     )
 

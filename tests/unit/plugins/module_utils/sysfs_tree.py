@@ -76,7 +76,7 @@ class Tree:
             "recovery_tmo": 120, "abort_tmo": 15, "lu_reset_tmo": 30, "tgt_reset_tmo": 30, "username": "(null)", "username_in": "(null)",
             "password": "(null)", "password_in": "(null)", "first_burst_len": 65536, "max_burst_len": 262144, "immediate_data": 1,
             "initial_r2t": 0, "max_outstanding_r2t": 1, "data_pdu_in_order": 1, "data_seq_in_order": 1, "erl": 0, "targetalias": "(null)",
-            "target_state": "scanned", "creator": 312, "target_id": 0,
+            "target_state": "SCANNED", "creator": 312, "target_id": 0,
         }, **values))
         self.link(f"/sys/class/iscsi_session/session{sid}", base)
         self.link(f"{base}/device", device)

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("ansible")
 yaml = pytest.importorskip("yaml")
 
-from ansible_collections.lunar.iscsi.plugins.modules import iscsi_session_info as module
-from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
+from ansible_collections.lunar.iscsi.plugins.modules import iscsi_session_info as module  # noqa: E402
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree  # noqa: E402
 
 ONE = "iqn.2026-11.org.example:disk1"
 

@@ -22,7 +22,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks impo
     wait_for_disks,
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import read_sessions
-from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree, grow
 
 TARGET = "iqn.2026-11.org.example:disk1"
 WWID = "360000000000000000e00000000010001"
@@ -66,6 +66,28 @@ def test_parse_vpd83(raw: bytes, wwid: t.Optional[str]) -> None:
 def test_parse_vpd83_takes_any_bytes(raw: bytes) -> None:
     for text in (raw, b"\x00\x83" + raw, page(raw)):
         assert parse_vpd83(text) is None or parse_vpd83(text)
+
+
+def test_a_real_host(tmp_path: Path) -> None:
+    """The names are those of /dev/disk of the recorded host, the WWIDs those that its scsi_id printed."""
+    tree = grow(Path(__file__).parent / "fixtures" / "three_sessions.tree", tmp_path)
+    sessions = read_sessions(tree.sys)
+    disks = read_disks(sessions, tree.sys, tree.dev, tree.udev)
+    assert [(disk.wwid, disk.lun, disk.size, disk.paths) for disk in disks] == [
+        ("360000000000000000e00000000010001", 1, 209715200, ("/dev/sda", "/dev/sdc", "/dev/sde")),
+        ("360000000000000000e00000000010002", 2, 104857600, ("/dev/sdb", "/dev/sdd", "/dev/sdf")),
+    ]
+    assert disks[1].by_id == (
+        "/dev/disk/by-id/scsi-360000000000000000e00000000010002", "/dev/disk/by-id/wwn-0x60000000000000000e00000000010002")
+    assert disks[1].by_path == tuple(
+        f"/dev/disk/by-path/ip-{portal}:3260-iscsi-iqn.2026-11.org.example:disk1-lun-2"
+        for portal in ("192.168.56.101", "192.168.57.101", "fd00:56::101"))
+    assert find_missing(sessions, tree.sys, tree.udev) == []
+    without_udev = read_disks(sessions, tree.sys, tree.dev, str(tree.root / "nowhere"))
+    assert [disk.wwid for disk in without_udev] == [disk.wwid for disk in disks]
+    for name in ("sda", "sdb", "sdc", "sdd", "sde", "sdf"):
+        os.unlink(os.path.join(tree.sys, "block", name, "device", "vpd_pg83"))
+    assert [disk.wwid for disk in read_disks(sessions, tree.sys, tree.dev, str(tree.root / "nowhere"))] == [disk.wwid for disk in disks]
 
 
 @pytest.fixture

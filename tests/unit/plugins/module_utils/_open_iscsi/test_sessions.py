@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import re
 import shutil
 import typing as t
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import nodes_of, read_session, read_sessions, select_sessions
-from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree, grow
 
 ONE = "iqn.2026-11.org.example:disk1"
 TWO = "iqn.2026-11.org.example:disk12"
@@ -46,7 +48,7 @@ def test_everything_of_one_session(tree: Tree) -> None:
         "name": "default", "transport": "tcp", "netdev": None, "hwaddress": None, "ipaddress": "192.0.2.10",
         "initiatorname": "iqn.2026-11.org.example:host1"}
     assert fact["timeouts"] == {"recovery_tmo": 120, "abort_tmo": 15, "lu_reset_tmo": 30, "tgt_reset_tmo": 30, "ping_tmo": 5, "recv_tmo": 5}
-    assert (fact["host"], fact["host_state"], fact["target_id"], fact["target_state"]) == (7, "running", 0, "scanned")
+    assert (fact["host"], fact["host_state"], fact["target_id"], fact["target_state"]) == (7, "running", 0, "SCANNED")
     assert (fact["negotiated"]["header_digest"], fact["negotiated"]["data_digest"]) == ("None", "CRC32C")
     assert (fact["negotiated"]["immediate_data"], fact["negotiated"]["initial_r2t"]) == (True, False)
     assert fact["chap"] == {"username": "host1", "username_in": "array"}
@@ -179,6 +181,59 @@ def test_nodes_of_joins_portals_by_iface(tree: Tree) -> None:
         {"target": ONE, "portals": ["192.0.2.1:3260,1", "192.0.2.2:3260,1"], "ifaces": ["default"]},
         {"target": ONE, "portals": ["192.0.2.1:3260,1"], "ifaces": ["san0"]},
     ]
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+#: how iscsiadm names what we return, and where
+PRINTED = {
+    "Iface Name": ("iface", "name"), "Iface Transport": ("iface", "transport"), "Iface Initiatorname": ("iface", "initiatorname"),
+    "Iface IPaddress": ("iface", "ipaddress"), "Iface HWaddress": ("iface", "hwaddress"), "Iface Netdev": ("iface", "netdev"), "SID": ("sid",),
+    "iSCSI Session State": ("state",), "Recovery Timeout": ("timeouts", "recovery_tmo"), "Target Reset Timeout": ("timeouts", "tgt_reset_tmo"),
+    "LUN Reset Timeout": ("timeouts", "lu_reset_tmo"), "Abort Timeout": ("timeouts", "abort_tmo"), "username": ("chap", "username"),
+    "username_in": ("chap", "username_in"), "HeaderDigest": ("negotiated", "header_digest"), "DataDigest": ("negotiated", "data_digest"),
+    "MaxRecvDataSegmentLength": ("negotiated", "max_recv_data_segment_length"), "ImmediateData": ("negotiated", "immediate_data"),
+    "MaxXmitDataSegmentLength": ("negotiated", "max_xmit_data_segment_length"), "FirstBurstLength": ("negotiated", "first_burst_length"),
+    "MaxBurstLength": ("negotiated", "max_burst_length"), "InitialR2T": ("negotiated", "initial_r2t"),
+    "MaxOutstandingR2T": ("negotiated", "max_outstanding_r2t"),
+}
+NOT_IN_SYSFS = {"iSCSI Connection State", "Internal iscsid Session State", "password", "password_in"}
+
+
+def printed(fact: t.Dict[str, t.Any]) -> t.List[str]:
+    """A session in the lines of ``iscsiadm -m session -P 3``, but for those that only the daemon knows."""
+    lines = [f"Current Portal: {fact['portal']}", f"Persistent Portal: {fact['persistent_portal']}"]
+    for name, where in PRINTED.items():
+        value = fact[where[0]] if len(where) == 1 else fact[where[0]][where[1]]
+        shown = {True: "Yes", False: "No", None: "default"}.get(value) if isinstance(value, (bool, type(None))) else value
+        lines.append(f"{name}: {shown}")
+    lines.append(f"Host Number: {fact['host']} State: {fact['host_state']}")
+    for lun in fact["luns"]:
+        lines.append("scsi{} Channel 00 Id {} Lun: {}".format(fact["host"], fact["target_id"], lun["lun"]))
+        if lun["device"]:
+            lines.append("Attached scsi disk {} State: {}".format(lun["device"][len("/dev/"):], lun["state"]))
+    return sorted(lines)
+
+
+def said(text: str) -> t.List[t.List[str]]:
+    """What iscsiadm printed, a list of lines a session; its full IPv6 addresses in their short form."""
+    found: t.List[t.List[str]] = []
+    for line in (" ".join(line.split()) for line in text.splitlines()):
+        name, colon, value = line.partition(": ")
+        if name == "Current Portal":
+            found.append([])
+        if not found or not colon or name in NOT_IN_SYSFS or line.startswith("Target:"):
+            continue
+        short = re.sub(r"\[?([0-9a-f]{4}(?::[0-9a-f]{4}){7})\]?", lambda match: f"[{ipaddress.ip_address(match.group(1))}]", line)
+        found[-1].append(short.replace("[", "").replace("]", "") if name == "Iface IPaddress" else short)
+    return [sorted(lines) for lines in found]
+
+
+def test_a_real_host_is_read_as_iscsiadm_reads_it(tmp_path: Path) -> None:
+    tree = grow(FIXTURES / "three_sessions.tree", tmp_path)
+    ours = [printed(session.as_fact()) for session in read_sessions(tree.sys)]
+    theirs = said((FIXTURES / "three_sessions.P3").read_text())
+    assert len(theirs) == 3 and {len(lines) for lines in theirs} == {31}
+    assert ours == theirs
 
 
 def test_a_host_below_a_pci_function(tree: Tree) -> None:
