@@ -156,7 +156,8 @@ def module_utils_of_ansible() -> Path:
              [str(ROOT / ".venv/bin/python"), "-m", "pip", "install", "--no-deps", "--ignore-requires-python", "--target", str(held),
               "--upgrade", "ansible-core>=2.19,<2.20"], "ansible-for-targets", "Look whether the package registry can be reached.")
         source = held / "ansible"
-    shutil.copytree(source / "module_utils", package / "module_utils")
+    for name in ("module_utils", "_vendor"):  # the package's own __init__ imports _vendor
+        shutil.copytree(source / name, package / name)
     for name in ("__init__.py", "release.py"):
         shutil.copy(source / name, package / name)
     stamp.write_text(home + version, "utf-8")

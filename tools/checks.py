@@ -95,6 +95,14 @@ def execute(label: str, argv: t.Sequence[str], log: Path, env: t.Mapping[str, st
             end_group(process)
 
 
+def end_tidily_on_signals() -> None:
+    """Make the signals that end a program an exception, so that what it started is ended too."""
+    def interrupted(number: int, _frame: t.Any) -> t.NoReturn:
+        raise KeyboardInterrupt(f"signal {number}")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+
+
 def end_group(process: t.Union[subprocess.Popen[bytes], subprocess.Popen[str]]) -> None:
     """End what is left of a command's process group: asked first, forced after ten seconds."""
     for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import typing as t
 
-from checks import BUILD, ROOT, environment, say
+from checks import BUILD, ROOT, end_tidily_on_signals, environment, say
 
 PLAYBOOK = ROOT / "lab" / "demo.yml"
 _RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*ok=\d+\s+changed=(?P<changed>\d+)\s", re.MULTILINE)
@@ -38,6 +38,7 @@ def play(inventory: str) -> t.Dict[str, int]:
 def main() -> None:
     if not PLAYBOOK.exists():
         sys.exit(f"There is no {PLAYBOOK.relative_to(ROOT)}, so there is nothing to show.")
+    end_tidily_on_signals()
     try:
         say("Booting the hosts (the image is built first where it is missing; that takes minutes) …")
         subprocess.run(["make", "--no-print-directory", "lab-up"], cwd=ROOT, check=True)
@@ -50,6 +51,8 @@ def main() -> None:
             sys.exit(f"The second run was to change nothing, but its recap says: {changed or 'nothing at all'}.")
         say("\nThe second run changed nothing on " + " and ".join(sorted(changed)) + ".")
         say("1 passed, 0 failed")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     except subprocess.CalledProcessError as error:
         sys.exit(f"{' '.join(error.cmd)} failed (exit code {error.returncode}); the lines above say why.")
     finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import bootstrap
 import pythons
-from checks import BUILD, ROOT, Check, need, run_all
+from checks import BUILD, ROOT, Check, end_tidily_on_signals, need, run_all
 
 BIN = ROOT / ".venv" / "bin"
 RESULTS = ".cache/results"
@@ -187,4 +187,8 @@ if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
         sys.exit(f"usage: python tools/stages.py STAGE, where STAGE is one of {', '.join(STAGES)}")
     (ROOT / RESULTS).mkdir(parents=True, exist_ok=True)
-    sys.exit(run_all(sys.argv[1], STAGES[sys.argv[1]]()))
+    end_tidily_on_signals()
+    try:
+        sys.exit(run_all(sys.argv[1], STAGES[sys.argv[1]]()))
+    except KeyboardInterrupt:
+        sys.exit(130)

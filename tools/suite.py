@@ -9,7 +9,6 @@ import datetime
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checks import ROOT, Count, end_group, say
+from checks import ROOT, Count, end_group, end_tidily_on_signals, say
 
 TESTED = ROOT / "docs" / "tested.md"
 _COUNT = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?")
@@ -59,23 +58,21 @@ class Suite:
     def __init__(self) -> None:
         self.outcomes: t.List[Outcome] = []
         self.children: t.List[subprocess.Popen[str]] = []
+        self.used_lab = False
+        self._stopped = False
+        self._starting = threading.Lock()
 
     def run(self, stage: Stage) -> Outcome:
         """Run one stage as its make target, its lines marked with its name."""
-        say(f"[{stage.name}] begins")
         began = time.monotonic()
-        child = subprocess.Popen(["make", "--no-print-directory", stage.target], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-                                 env=dict({key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
-                                          **stage.settings))
-        self.children.append(child)
+        child = self._start(stage)
         found: t.Optional[Count] = None
-        for line in child.stdout or ():
+        for line in (child.stdout or ()) if child else ():
             counted = _COUNT.fullmatch(line.strip())
             if counted:
                 found = Count(int(counted.group(1)), int(counted.group(2)), int(counted.group(3) or 0))
             say(f"[{stage.name}] {line.rstrip()}")
-        code = child.wait()
+        code = child.wait() if child else 130
         count = (Count() if stage.silent else found) or Count()
         if code and not count.failed:
             count = count.plus(Count(failed=1))
@@ -85,6 +82,19 @@ class Suite:
         outcome = Outcome(stage, count, time.monotonic() - began)
         self.outcomes.append(outcome)
         return outcome
+
+    def _start(self, stage: Stage) -> t.Optional[subprocess.Popen[str]]:
+        """Start a stage in a process group of its own, unless the run was stopped meanwhile."""
+        with self._starting:
+            if self._stopped:
+                return None
+            say(f"[{stage.name}] begins")
+            self.used_lab = self.used_lab or stage.target in ("e2e", "demo")
+            environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+            child = subprocess.Popen(["make", "--no-print-directory", stage.target], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, env=dict(environment, **stage.settings))
+            self.children.append(child)
+            return child
 
     def side_by_side(self, *lanes: t.Sequence[Stage]) -> None:
         """Run each lane's stages in order, the lanes at the same time."""
@@ -98,7 +108,9 @@ class Suite:
             thread.join()
 
     def stop(self) -> None:
-        """End every stage that still runs."""
+        """End every stage that still runs, and start no other."""
+        with self._starting:
+            self._stopped = True
         for child in self.children:
             end_group(child)
 
@@ -162,14 +174,12 @@ def main(name: str) -> int:
     suite = Suite()
     began = time.monotonic()
 
-    def interrupted(number: int, _frame: t.Any) -> t.NoReturn:
-        raise KeyboardInterrupt(f"signal {number}")
-
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
+    end_tidily_on_signals()
     try:
         if name == "e2e":
-            return subprocess.run([sys.executable, str(ROOT / "tools" / "stages.py"), "e2e"], check=False).returncode
+            suite.used_lab = True
+            suite.children.append(subprocess.Popen([sys.executable, str(ROOT / "tools" / "stages.py"), "e2e"], text=True, start_new_session=True))
+            return suite.children[0].wait()
         if name == "test":
             suite.side_by_side(ALONE, (IMAGE,))
             suite.run(E2E)
@@ -183,7 +193,8 @@ def main(name: str) -> int:
         return 130
     finally:
         suite.stop()
-        lab_down()
+        if suite.used_lab:
+            lab_down()
     spent = time.monotonic() - began
     say("")
     say("\n".join(table(suite.outcomes)))
