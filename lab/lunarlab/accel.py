@@ -16,7 +16,8 @@ from lunarlab.common import LabError, cache_dir, lock, say, socket_dir
 from lunarlab.hosts import HOSTS, make_keys
 from lunarlab.machine import Machine, Switch, wait_for_banner
 
-TCG = "-accel tcg,thread=multi -cpu max"
+# The plainest CPU boots a third faster under emulation than "max" does.
+TCG = "-accel tcg,thread=multi -cpu qemu64"
 KVM = "-accel kvm -cpu host"
 TRIAL_SECONDS = 40.0
 
