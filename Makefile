@@ -56,7 +56,7 @@ unit: setup-python ## unit tests: the controller's Python, and the oldest and ne
 unit-all: setup-python ## unit tests with every Python from 3.8 up that is here
 lint: setup-python ## ansible-lint (production profile), mypy --strict, ruff, yamllint, changelog fragments
 docs-lint: setup-python ## antsibull-docs lint-collection-docs
-sanity: setup-python ## ansible-test sanity
+sanity: setup ## ansible-test sanity
 dist-test: setup-python ## build the collection, install the tarball, read its documentation from there
 unit unit-all lint docs-lint sanity dist-test:
 	@$(RUN) tools/stages.py $@
@@ -73,6 +73,7 @@ e2e: setup ## the scenarios on hosts of the lab
 
 .PHONY: bench
 bench: setup ## measure, print ratios, write bench/README.md
+	@test -f bench/run.py || { echo "There is no bench/run.py yet, so nothing is measured."; exit 1; }
 	@$(RUN) bench/run.py
 
 .PHONY: dist
