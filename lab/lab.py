@@ -29,7 +29,7 @@ def _image(arguments: argparse.Namespace) -> int:
 def _up(arguments: argparse.Namespace) -> int:
     lab = Lab()
     with lab.locked():
-        changed = lab.up(parse_hosts(arguments.hosts))
+        changed = lab.up(parse_hosts(arguments.hosts), fresh=arguments.fresh)
         print(json.dumps({"changed": changed, **lab.status()}, indent=2))
     return 0
 
@@ -51,7 +51,7 @@ def _status(_arguments: argparse.Namespace) -> int:
 def _reset(arguments: argparse.Namespace) -> int:
     lab = Lab()
     with lab.locked():
-        lab.reset(arguments.host)
+        lab.reset(arguments.host or list(lab.ports()))
     return 0
 
 
@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("image", _image, "build the guests' image unless the cache has it")
     command.add_argument("--distribution", help=argparse.SUPPRESS)
     command.add_argument("--into", help=argparse.SUPPRESS)
-    add("up", _up, "boot hosts, or leave them alone if they run").add_argument("--hosts", help="comma-separated: target,initiator,gateway2")
+    command = add("up", _up, "boot hosts, or leave them alone if they run")
+    command.add_argument("--hosts", help="comma-separated: target,initiator,gateway2")
+    command.add_argument("--fresh", action="store_true", help="hosts that already run go back to the state right after their first boot")
     add("down", _down, "end all hosts and throw their disks away")
     add("status", _status, "say what runs, as JSON")
     add("reset", _reset, "back to the state right after the first boot, in seconds").add_argument("host", nargs="*")

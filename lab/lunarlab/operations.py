@@ -30,6 +30,7 @@ class Lab:
         self.folder = run_dir()
         self.sockets = socket_dir(self.folder)
         self.state_file = self.folder / "state.json"
+        self.inventory_link = self.folder.parent / f"inventory-{distribution()}-{os.environ.get('LAB_NAME') or 'main'}.yml"
         self.machines = {name: Machine(self.folder, self.sockets, host) for name, host in HOSTS.items()}
         self.switches = [Switch(self.sockets, network) for network in NETWORKS]
 
@@ -85,15 +86,31 @@ class Lab:
 
     # --- up and down ---------------------------------------------------------------------------------------------------
 
-    def up(self, wanted: t.Sequence[Host]) -> bool:
-        """Bring hosts up, or leave them alone if they already answer; returns whether anything was started."""
+    def up(self, wanted: t.Sequence[Host], fresh: bool = False) -> bool:
+        """Bring hosts up, or leave them alone if they already answer; returns whether anything was done.
+
+        With ``fresh``, those that already ran go back to the state right after their first boot.
+
+        :raises LabError: a host does not start or does not answer in time.
+        """
         require("qemu-system-x86_64", "qemu-img", "vde_switch", "ssh", "ssh-keygen")
         ports = self.ports()
         healthy = [host for host in wanted if host.name in ports and self.machines[host.name].running() and self._answers(host.name)]
         missing = [host for host in wanted if host not in healthy]
-        if not missing:
+        if not missing and not fresh:
             say(f"{', '.join(host.name for host in wanted)} already up")
-            return False
+        if missing:
+            self._start_missing(wanted, missing)
+        if fresh:
+            self.reset([host.name for host in healthy if host.name in self.ports()])
+        # One name for the inventory that a configuration file can build from the two settings.
+        self.inventory_link.unlink(missing_ok=True)
+        self.inventory_link.symlink_to(self.folder / "hosts.yml")
+        return bool(missing or fresh)
+
+    def _start_missing(self, wanted: t.Sequence[Host], missing: t.Sequence[Host]) -> None:
+        """Start what does not run; everything when a switch has to start."""
+        ports = self.ports()
         image = images.ensure()
         accelerator = accel.choose()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +118,8 @@ class Lab:
         if not all(switch.running() for switch in self.switches):
             # A guest does not find its way back to a switch that died: all start again.
             self._end(list(self.machines.values()))
-            ports, missing = {}, list(wanted)
+            missing = [host for host in HOSTS.values() if host in wanted or host.name in ports]
+            ports = {}
             for switch in self.switches:
                 switch.end()
                 switch.start()
@@ -113,7 +131,6 @@ class Lab:
         self._write_state(ports, accelerator)
         self._wait(machines)
         self._on_all(lambda machine: machine.save(), machines)
-        return True
 
     def down(self) -> bool:
         """End every process and throw the disks away; returns whether there was anything."""
@@ -121,15 +138,14 @@ class Lab:
         self._end(list(self.machines.values()))
         for switch in self.switches:
             switch.end()
+        self.inventory_link.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.sockets, ignore_errors=True)
         return something
 
     def reset(self, names: t.Sequence[str]) -> None:
         """Take hosts (all that are up for no names) back to the state right after their first boot."""
-        machines = [self.machine(name) for name in names or self.ports()]
-        if not machines:
-            raise LabError("no host is up: run 'make lab-up'.")
+        machines = [self.machine(name) for name in names]
         start = time.monotonic()
         self._end_sessions(machines)
         stale = [machine for machine in machines if not machine.running() or not machine.has_snapshot()]
