@@ -21,7 +21,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 def play(inventory: str) -> t.Dict[str, int]:
     """Run the playbook in sight; return how many tasks changed something, by host. Ends the program if it fails."""
-    env = environment({"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(ROOT / ".cache/ansible"), "ANSIBLE_FORCE_COLOR": "1",
+    env = environment({"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(ROOT / ".cache/ansible"), "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
                        "ANSIBLE_PIPELINING": "1", "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"})
     shown: t.List[str] = []
     with subprocess.Popen([str(ROOT / ".venv/bin/ansible-playbook"), "-i", inventory, str(PLAYBOOK)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
