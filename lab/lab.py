@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, action: t.Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(action=action)
+        command.set_defaults(handler=action)
         return command
 
     command = add("image", _image, "build the guests' image unless the cache has it")
@@ -120,7 +120,7 @@ def main() -> int:
     """Run one command; an expected failure is one sentence and code 1."""
     arguments = _parser().parse_args()
     try:
-        return int(arguments.action(arguments))
+        return int(arguments.handler(arguments))
     except LabError as error:
         say(f"error: {error}")
     except KeyboardInterrupt:

@@ -62,16 +62,16 @@ def run(*argv: t.Union[str, Path], log: t.Optional[Path] = None, env: t.Optional
     try:
         if log is None:
             done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment)
-            output, heard = done.stdout, done.stderr or done.stdout
+            code, output, heard = done.returncode, done.stdout, done.stderr or done.stdout
         else:
             with log.open("a") as stream:
-                done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False, env=environment)
+                code = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False, env=environment).returncode
             output, heard = "", log.read_text(errors="replace")
     except FileNotFoundError as error:
         raise LabError(f"{words[0]} is not installed: run 'apt-get install {_PACKAGE_OF.get(words[0], words[0])}' as root.") from error
-    if done.returncode != 0:
+    if code != 0:
         where = f" The whole log is {log}." if log else ""
-        raise LabError(f"'{' '.join(words)[:200]}' failed with code {done.returncode}: {' / '.join(heard.strip().splitlines()[-4:])}.{where}")
+        raise LabError(f"'{' '.join(words)[:200]}' failed with code {code}: {' / '.join(heard.strip().splitlines()[-4:])}.{where}")
     return output
 
 

@@ -20,7 +20,8 @@ from lunarlab.image import Image
 # Fixed PCI slots, so that the image's .link files can name the NICs.
 _SLOTS = {"mgmt": "0x10", "san1": "0x11", "san2": "0x12"}
 SNAPSHOT = "fresh"
-_KERNEL_WORDS = "root=/dev/vda rw rootfstype=ext4 fsck.mode=skip console=ttyS0 loglevel=4 mitigations=off audit=0 random.trust_cpu=on"
+# QEMU's time stamp counter leaps forward when a snapshot is restored; the kernel's other clocks do not, and it must not trust the leaping one.
+_KERNEL_WORDS = "tsc=unstable root=/dev/vda rw rootfstype=ext4 fsck.mode=skip console=ttyS0 loglevel=4 mitigations=off audit=0 random.trust_cpu=on"
 
 
 def owned_pid(pidfile: Path, mark: str) -> t.Optional[int]:

@@ -215,7 +215,7 @@ class Lab:
 
     def _wait_one(self, machine: Machine, deadline: float) -> None:
         name = machine.host.name
-        if not wait_for_banner(self.ports()[name], deadline, machine.running) or not self._greet(name):
+        if not wait_for_banner(self.ports()[name], deadline, machine.running) or not self._greet(name, "systemctl is-system-running --wait || true"):
             raise LabError(f"{name} does not answer over ssh: read its console in {describe_boot(machine)}, then run 'make lab-down' and try again.")
 
     def _answers(self, name: str) -> bool:
@@ -225,15 +225,15 @@ class Lab:
         except LabError:
             return False
 
-    def _greet(self, name: str) -> bool:
-        """Log in once, set the clock (a restored guest lives in the past) and stir fresh entropy in; True if that worked.
+    def _greet(self, name: str, then: str = "true") -> bool:
+        """Log in once, set the clock (a restored guest lives in the past), stir fresh entropy in, run one more command; True if that worked.
 
         :raises LabError: it took too long.
         """
-        command = f"cat >/dev/urandom; date -u -s @{time.time():.3f} >/dev/null"
+        command = f"cat >/dev/urandom; date -u -s @{time.time():.3f} >/dev/null; {then}"
         try:
             alone = ["ssh", "-o", "ControlPath=none", *self.ssh_command(name, [command])[1:]]
-            done = subprocess.run(alone, input=os.urandom(64), capture_output=True, check=False, timeout=60)
+            done = subprocess.run(alone, input=os.urandom(64), capture_output=True, check=False, timeout=120)
         except subprocess.TimeoutExpired as error:
             raise LabError(f"{name} accepts connections but does not answer: run 'make lab-down' and 'make lab-up'.") from error
         return done.returncode == 0
