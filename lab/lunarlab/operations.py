@@ -95,6 +95,8 @@ class Lab:
         """
         require("qemu-system-x86_64", "qemu-img", "vde_switch", "ssh", "ssh-keygen")
         ports = self.ports()
+        if ports and self._state().get("distribution") != distribution():
+            raise LabError(f"the hosts of {self.folder} are {self._state().get('distribution')}: give the others another LAB_NAME, or run 'make lab-down'.")
         healthy = [host for host in wanted if host.name in ports and self.machines[host.name].running() and self._answers(host.name)]
         missing = [host for host in wanted if host not in healthy]
         if not missing and not fresh:
