@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from lunarlab import image as images
-from lunarlab.common import LabError, cache_dir, lock, say, socket_dir
+from lunarlab.common import LabError, cache_dir, lock, make_private, say, socket_dir
 from lunarlab.hosts import HOSTS, make_keys
 from lunarlab.machine import Machine, Switch, wait_for_banner
 
@@ -57,6 +57,7 @@ def _trial() -> bool:
     switches = [Switch(sockets, network) for network in ("san1", "san2")]
     machine = Machine(folder, sockets, HOSTS["initiator"])
     try:
+        make_private(sockets)
         make_keys(folder)
         for switch in switches:
             switch.start()

@@ -122,15 +122,18 @@ def run_dir() -> Path:
 
 
 def socket_dir(folder: Path) -> Path:
-    """A short folder for unix sockets (their names end at 107 bytes), one for every run folder and user.
+    """A short name for a folder of unix sockets (their names end at 107 bytes), one for every run folder and user."""
+    key = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"lunar-lab-{os.getuid()}-{key}"
+
+
+def make_private(path: Path) -> None:
+    """Make a folder that only this user can enter.
 
     :raises LabError: somebody else owns that name.
     """
-    key = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    path = Path(tempfile.gettempdir()) / f"lunar-lab-{os.getuid()}-{key}"
     path.mkdir(mode=0o700, exist_ok=True)
     state = path.lstat()
     if state.st_uid != os.getuid() or path.is_symlink():
         raise LabError(f"{path} belongs to somebody else: remove it, or set TMPDIR to a folder of your own.")
     path.chmod(0o700)
-    return path

@@ -34,21 +34,28 @@ def owned_pid(pidfile: Path, mark: str) -> t.Optional[int]:
     return pid if mark.encode() in words else None
 
 
+def _exists(pid: int) -> bool:
+    """Does a process still hold anything? A zombie holds nothing, one that is being torn down may still hold a port."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def end_process(pidfile: Path, mark: str) -> None:
     """End the process of a pid file and see it gone.
 
     :raises LabError: it outlives SIGKILL.
     """
-    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        pid = owned_pid(pidfile, mark)
-        if pid is None:
-            break
-        os.kill(pid, number)
-        deadline = time.monotonic() + patience
-        while owned_pid(pidfile, mark) is not None and time.monotonic() < deadline:
+    pid = owned_pid(pidfile, mark)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if pid is not None and owned_pid(pidfile, mark) == pid:
+            os.kill(pid, number)
+        deadline = time.monotonic() + 5
+        while pid is not None and _exists(pid) and time.monotonic() < deadline:
             time.sleep(0.05)
-    if owned_pid(pidfile, mark) is not None:
-        raise LabError(f"process {owned_pid(pidfile, mark)} does not end: look at it with 'ps' and end it by hand.")
+    if pid is not None and _exists(pid):
+        raise LabError(f"process {pid} does not end: look at it with 'ps' and end it by hand.")
     pidfile.unlink(missing_ok=True)
 
 

@@ -15,7 +15,7 @@ import typing as t
 
 from lunarlab import accel
 from lunarlab import image as images
-from lunarlab.common import LabError, distribution, lock, require, run_dir, say, socket_dir
+from lunarlab.common import LabError, distribution, lock, make_private, require, run_dir, say, socket_dir
 from lunarlab.hosts import HOSTS, NETWORKS, Host, host_variables, make_keys, write_access
 from lunarlab.machine import Machine, Switch, describe_boot, wait_for_banner
 
@@ -116,6 +116,7 @@ class Lab:
         image = images.ensure()
         accelerator = accel.choose()
         self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.sockets)
         make_keys(self.folder)
         if not all(switch.running() for switch in self.switches):
             # A guest does not find its way back to a switch that died: all start again.
