@@ -68,7 +68,7 @@ class DiscoveryTask:
         self._location = locate(self._root)
         self._portals = _portals(params["portals"])
         self._filters = Filters(params["targets"], _networks(params["networks"]), params["link_local"])
-        self._settings = check_settings(Kind.NODE, params["settings"] or {})
+        self._settings = check_settings(Kind.NODE, params["settings"] or {}, version=self._location.version)
         self._auth = check_auth(params["auth"])
         self._timeout = check_timeout(params["timeout"])
         if params["initiator_name"] is not None:
@@ -191,7 +191,7 @@ class _PresentPlan:
             if given is not None:
                 new = new.with_settings(given)
             if new != old:
-                yield _record_step("record discovery at", answer.portal.address, old, new,
+                yield _record_step("record discovery at" if old is None else "update discovery at", answer.portal.address, old, new,
                                    "write_send_targets", answer.portal, new)
 
     def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:

@@ -28,6 +28,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
 
 PROFILES: t.Mapping[str, t.Mapping[str, str]] = {
     # the open-iscsi README, sections 8.1, 8.2 and 8.3
@@ -146,7 +147,7 @@ class NodeTask:
         if self._root != "/" and self._state not in ("present", "absent"):
             raise InputError("option root", f"is {self._root} together with state {self._state}",
                              "Sessions are of the running host; use state present or absent")
-        self._settings = _settings(params)
+        self._settings = _settings(params, self._location.version)
         self._iscsiadm = Iscsiadm(Runner())
         self._tried: t.Optional[t.Mapping[NodeKey, t.Optional[IscsiError]]] = None
         #: nodes that could not be logged in to, and why; they are not planned again
@@ -249,11 +250,9 @@ class NodeTask:
             for session in going
         ]
         if self._state == "absent":
-            steps.extend(
-                Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete", key, None))
-                for node in self._nodes for key in found.database.nodes_of(node.target) if node.covers(key)
-            )
-        return Plan(list(dict.fromkeys(steps)), found.database.problems)
+            keys = dict.fromkeys(key for node in self._nodes for key in found.database.nodes_of(node.target) if node.covers(key))
+            steps.extend(Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete", key, None)) for key in keys)
+        return Plan(steps, found.database.problems)
 
     def _refuse_if_used(self, going: t.Sequence[Session], found: Found) -> None:
         if not self._params["force"]:
@@ -351,7 +350,7 @@ class LoginError(IscsiError):
     """Paths that ``require`` asks for could not be logged in to."""
 
 
-def _settings(params: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
+def _settings(params: t.Mapping[str, t.Any], version: t.Optional[Version]) -> t.Dict[str, str]:
     """What the options say of the record: the profile, then settings, then the options with a name of their own."""
     auth = check_auth(params["auth"])
     named = {
@@ -361,8 +360,8 @@ def _settings(params: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
         "node.session.scan": params["scan"],
     }
     settings = dict(PROFILES[params["profile"]]) if params["profile"] else {}
-    settings.update(check_settings(Kind.NODE, params["settings"] or {}))
-    settings.update(check_settings(Kind.NODE, {key: value for key, value in named.items() if value is not None}))
+    settings.update(check_settings(Kind.NODE, params["settings"] or {}, version=version))
+    settings.update(check_settings(Kind.NODE, {key: value for key, value in named.items() if value is not None}, version=version))
     if auth is not None:
         settings.update(auth_settings("node.session.auth", auth))
     return settings

@@ -1,0 +1,215 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What iscsi_node plans, by values: a database, live sessions and who uses their disks in, steps out."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import Found, NodeTask, parse_nodes, wanted_keys
+
+from .builders import A, B, ONE, TWO, conf, database, node, node_params, session
+
+
+def entry(target: str = ONE, portals: t.Any = None, ifaces: t.Any = None) -> t.Dict[str, t.Any]:
+    return {"target": target, "portals": portals, "ifaces": ifaces}
+
+
+def plan(db: t.Any, sessions: t.Sequence[t.Any] = (), live: t.Any = None, users: t.Any = None, **params: t.Any) -> t.Any:
+    return NodeTask(node_params(**params)).plan(Found(db, conf(), sessions, live or {}, {}, users or {}))
+
+
+def words(made: t.Any) -> t.List[str]:
+    return [str(step) for step in made.steps]
+
+
+class TestWhichNodes:
+    def keys(self, db: t.Any, *entries: t.Dict[str, t.Any]) -> t.List[str]:
+        return [str(key) for key in wanted_keys(parse_nodes(entries), db)]
+
+    def test_without_portals_all_that_are_recorded(self) -> None:
+        assert self.keys(database(node(ONE, A), node(ONE, B), node(TWO, A)), entry()) == [f"{ONE} at {A}", f"{ONE} at {B}"]
+
+    def test_a_target_whose_name_begins_like_another_is_not_it(self) -> None:
+        db = database(node(f"{ONE}1", A), node(ONE, B))
+        assert self.keys(db, entry()) == [f"{ONE} at {B}"]
+
+    def test_unknown_target_without_portals_is_refused(self) -> None:
+        with pytest.raises(InputError, match="not recorded"):
+            self.keys(database(), entry())
+
+    def test_a_portal_without_tpgt_finds_the_record(self) -> None:
+        assert self.keys(database(node(ONE, A)), entry(portals=["192.0.2.1"])) == [f"{ONE} at {A}"]
+
+    def test_two_tpgts_are_refused_unless_said(self) -> None:
+        db = database(node(ONE, A), node(ONE, A._replace(tpgt=2)))
+        with pytest.raises(InputError, match="recorded more than once"):
+            self.keys(db, entry(portals=["192.0.2.1"]))
+        assert self.keys(db, entry(portals=["192.0.2.1:3260,2"])) == [f"{ONE} at 192.0.2.1:3260,2"]
+
+    def test_ifaces_multiply(self) -> None:
+        db = database(ifaces={"san0": "tcp", "san1": "tcp"})
+        assert self.keys(db, entry(portals=[str(A)], ifaces=["san0", "san1"])) == [f"{ONE} at {A} via iface san0", f"{ONE} at {A} via iface san1"]
+
+    def test_each_node_once(self) -> None:
+        assert len(self.keys(database(node(ONE, A)), entry(), entry(portals=["192.0.2.1"]))) == 1
+
+
+class TestPresent:
+    def test_a_static_node_is_recorded(self) -> None:
+        made = plan(database(), nodes=[entry(portals=[str(A)])], startup="automatic")
+        assert words(made) == [f"record node {ONE} at {A}"]
+        assert made.steps[0].after["node.startup"] == "automatic" and made.steps[0].after["node.discovery_type"] in ("static", "fw")
+
+    def test_nothing_said_nothing_reset(self) -> None:
+        assert words(plan(database(node(ONE, A, startup="automatic")))) == []
+
+    @pytest.mark.parametrize(("params", "key", "value"), [
+        ({"startup": "onboot"}, "node.startup", "onboot"),
+        ({"leading_login": True}, "node.leading_login", "Yes"),
+        ({"nr_sessions": 2}, "node.session.nr_sessions", "2"),
+        ({"scan": "manual"}, "node.session.scan", "manual"),
+        ({"profile": "multipath"}, "node.session.timeo.replacement_timeout", "15"),
+        ({"profile": "root"}, "node.conn[0].timeo.noop_out_interval", "0"),
+        ({"profile": "multipath", "settings": {"node.session.timeo.replacement_timeout": 7}}, "node.session.timeo.replacement_timeout", "7"),
+        ({"settings": {"node.session.cmds_max": "256"}}, "node.session.cmds_max", "256"),
+    ])
+    def test_settings(self, params: t.Dict[str, t.Any], key: str, value: str) -> None:
+        made = plan(database(node(ONE, A)), **params)
+        assert words(made) == [f"update node {ONE} at {A}"] and made.steps[0].after[key] == value
+
+    def test_secrets_are_not_shown(self) -> None:
+        made = plan(database(node(ONE, A)), auth={"method": "CHAP", "username": "u", "password": "plaintext-secret"})
+        assert made.steps and "plaintext-secret" not in repr(made.steps)
+
+    def test_chap_without_a_secret_is_refused(self) -> None:
+        with pytest.raises(InputError, match="CHAP"):
+            plan(database(node(ONE, A)), settings={"node.session.auth.authmethod": "CHAP"})
+
+
+class TestLogin:
+    def test_only_what_has_no_session(self) -> None:
+        made = plan(database(node(ONE, A), node(ONE, B)), [session(1, ONE, A)], state="logged_in")
+        assert words(made) == [f"log in to {ONE} at {B}"]
+
+    def test_a_session_of_a_longer_name_does_not_count(self) -> None:
+        assert words(plan(database(node(ONE, A)), [session(1, f"{ONE}1", A)], state="logged_in")) == [f"log in to {ONE} at {A}"]
+
+    def test_a_session_through_another_iface_does_not_count(self) -> None:
+        assert len(words(plan(database(node(ONE, A)), [session(1, ONE, A, iface="san0")], state="logged_in"))) == 1
+
+    @pytest.mark.parametrize(("has", "steps"), [(1, 1), (2, 0)])
+    def test_nr_sessions(self, has: int, steps: int) -> None:
+        known = node(ONE, A, **{"node.session.nr_sessions": "2"})
+        assert len(words(plan(database(known), [session(sid, ONE, A) for sid in range(has)], state="logged_in"))) == steps
+
+    def test_no_login_outside_the_running_host(self) -> None:
+        with pytest.raises(InputError, match="root"):
+            NodeTask(node_params(state="logged_in", root="/mnt"))
+
+
+class TestPendingRelogin:
+    KNOWN = node(ONE, A, **{"node.session.auth.authmethod": "CHAP", "node.session.auth.username": "u", "node.session.auth.password": "new-secret-12"})
+
+    def live(self, **attributes: str) -> t.Dict[int, Live]:
+        return {1: Live({"recovery_tmo": "120", "username": "u", "password": "new-secret-12", **attributes})}
+
+    def test_nothing_differs(self) -> None:
+        assert plan(database(self.KNOWN), [session(1, ONE, A)], self.live()).facts["pending_relogin"] == []
+
+    @pytest.mark.parametrize(("attributes", "differs"), [
+        ({"password": "old-secret-12"}, "node.session.auth.password"),
+        ({"username": "v"}, "node.session.auth.username"),
+        ({"recovery_tmo": "5"}, "node.session.timeo.replacement_timeout"),
+    ])
+    def test_what_the_kernel_says_differs(self, attributes: t.Dict[str, str], differs: str) -> None:
+        made = plan(database(self.KNOWN), [session(1, ONE, A)], self.live(**attributes))
+        assert words(made) == [] and made.facts["pending_relogin"][0]["differs"] == [differs]
+
+    def test_a_change_of_now_is_pending_though_the_kernel_does_not_show_it(self) -> None:
+        made = plan(database(self.KNOWN), [session(1, ONE, A)], self.live(), settings={"node.conn[0].iscsi.HeaderDigest": "CRC32C"})
+        assert made.facts["pending_relogin"][0]["differs"] == ["node.conn[0].iscsi.HeaderDigest"]
+
+    def test_startup_is_nothing_a_session_minds(self) -> None:
+        assert plan(database(self.KNOWN), [session(1, ONE, A)], self.live(), startup="automatic").facts["pending_relogin"] == []
+
+    def test_relogin_makes_it_anew(self) -> None:
+        made = plan(database(self.KNOWN), [session(1, ONE, A)], self.live(recovery_tmo="5"), relogin=True, state="logged_in")
+        assert words(made) == [f"log out and in again {ONE} at {A} (session 1)"]
+
+    def test_relogin_refuses_under_a_mount(self) -> None:
+        users = {frozenset({1}): [User("/dev/sda", "mount", "/srv")]}
+        with pytest.raises(InUseError, match="/srv"):
+            plan(database(self.KNOWN), [session(1, ONE, A, disk="sda")], self.live(recovery_tmo="5"), users, relogin=True)
+
+
+class TestGone:
+    @pytest.mark.parametrize("state", ["logged_out", "absent"])
+    def test_a_mounted_disk_is_not_pulled_away(self, state: str) -> None:
+        users = {frozenset({1}): [User("/dev/sda", "mount", "/srv")]}
+        with pytest.raises(InUseError, match="/dev/sda mounted on /srv"):
+            plan(database(node(ONE, A)), [session(1, ONE, A, disk="sda")], None, users, state=state)
+
+    def test_force(self) -> None:
+        users = {frozenset({1}): [User("/dev/sda", "mount", "/srv")]}
+        made = plan(database(node(ONE, A)), [session(1, ONE, A, disk="sda")], None, users, state="logged_out", force=True)
+        assert words(made) == [f"log out of {ONE} at {A} (session 1)"]
+
+    def test_absent_logs_out_and_forgets_only_what_is_named(self) -> None:
+        made = plan(database(node(ONE, A), node(ONE, B), node(TWO, A)), [session(1, ONE, A), session(2, TWO, A)],
+                    state="absent", nodes=[entry(portals=["192.0.2.1"])])
+        assert words(made) == [f"log out of {ONE} at {A} (session 1)", f"forget node {ONE} at {A}"]
+
+    def test_unknown_is_nothing_to_do(self) -> None:
+        assert words(plan(database(), state="absent")) == []
+
+    def test_sessions_without_a_record_are_logged_out_too(self) -> None:
+        assert words(plan(database(), [session(4, ONE, A)], state="logged_out")) == [f"log out of {ONE} at {A} (session 4)"]
+
+
+@pytest.mark.parametrize(("params", "says"), [
+    ({"nodes": [entry("iqn.20013-10.com.redhat")]}, "20013-10"),
+    ({"nodes": [entry(portals=[])]}, "empty list"),
+    ({"nodes": [entry(portals=["192.0.2.1:0"])]}, "port"),
+    ({"settings": {"node.name": "x"}}, "node.name"),
+    ({"settings": {"node.session.timeo.replacement_timeut": 5}}, "replacement_timeout"),
+    ({"settings": {"node.session.timeo.replacement_timeout": "abc"}}, "abc"),
+    ({"nr_sessions": 0}, "nr_sessions"),
+    ({"timeout": -1}, "timeout"),
+])
+def test_wrong_options_are_refused_in_words(params: t.Dict[str, t.Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        NodeTask(node_params(**params))
+    assert says in caught.value.sentence()
+
+
+class TestWhatBecameOfThePaths:
+    """``finish`` in check mode: what the probe said, against ``require``."""
+
+    def finish(self, failed: t.Sequence[NodeKey], require: str) -> t.Any:
+        task = NodeTask(node_params(state="logged_in", require=require, nodes=[entry(ONE), entry(TWO)]))
+        task._failed.update({key: IscsiError(str(key), "is silent", "Wake it").as_problem() for key in failed})
+        found = Found(database(node(ONE, A), node(ONE, B), node(TWO, A)), conf())
+        assert not any(str(key) in step for key in failed for step in words(task.plan(found)))
+        return task.finish(found, False)
+
+    @pytest.mark.parametrize(("failed", "require", "fails"), [
+        pytest.param([], "all", False, id="all-well"),
+        pytest.param([NodeKey(ONE, B)], "any", False, id="any-one-of-two-is-enough"),
+        pytest.param([NodeKey(ONE, B)], "all", True, id="all-one-of-two-is-not"),
+        pytest.param([NodeKey(TWO, A)], "any", True, id="any-each-target-needs-one"),
+    ])
+    def test_require(self, failed: t.List[NodeKey], require: str, fails: bool) -> None:
+        if fails:
+            with pytest.raises(IscsiError, match="is silent.*Wake it"):
+                self.finish(failed, require)
+        else:
+            result = self.finish(failed, require)
+            assert [path["verdict"] for path in result["paths"]].count("failed") == len(failed) == len(result["problems"])
