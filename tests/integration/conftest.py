@@ -81,7 +81,8 @@ class Tgt:
     def adm(self, *args: str) -> str:
         """Run ``tgtadm --lld iscsi`` with these arguments; its output. Raises ``CalledProcessError``."""
         return subprocess.run(
-            ["tgtadm", "-C", str(self._control), "--lld", "iscsi", *args], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30).stdout
+            ["tgtadm", "-C", str(self._control), "--lld", "iscsi", *args], check=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30).stdout
 
     def add_portal6(self) -> str:
         """Listen on ::1, too; the portal as text."""

@@ -237,7 +237,8 @@ class _Run:
                 sock.bind((source, 0))
         except OSError as error:
             via = f"network interface {device}" if device else f"source address {source}"
-            raise HostError(via, f"cannot be used for this connection: {error.strerror or error}", "Check the name, that it is up, and that this user may use it") from None
+            raise HostError(
+                via, f"cannot be used for this connection: {error.strerror or error}", "Check the name, that it is up, and that this user may use it") from None
 
     def _resolve(self, deadline: float, allowed: float) -> t.List[_Address]:
         """All addresses of the portal. A look-up that hangs is left behind in its thread when the deadline comes."""

@@ -157,7 +157,8 @@ class Chap:
         if "CHAP_C" in dict(pairs):
             raise AuthenticationError("answered our CHAP challenge with a challenge", "Something on the path reflects the authentication")
         if "CHAP_R" not in dict(pairs):
-            raise AuthenticationError("did not prove who it is, though mutual CHAP is asked for", "Set the outgoing account of the target, or leave username_in out")
+            raise AuthenticationError(
+                "did not prove who it is, though mutual CHAP is asked for", "Set the outgoing account of the target, or leave username_in out")
         keys = self._keys(pairs, "CHAP_N", "CHAP_R")
         response = parse_binary("CHAP_R", keys["CHAP_R"], MAX_CHALLENGE_BYTES)
         if hmac.compare_digest(response, self._response):

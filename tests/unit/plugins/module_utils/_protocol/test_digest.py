@@ -12,7 +12,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.digest impor
     pytest.param(b"\xff" * 32, "43aba862", id="ones"),
     pytest.param(bytes(range(32)), "4e79dd46", id="up"),
     pytest.param(bytes(range(31, -1, -1)), "5cdb3f11", id="down"),
-    pytest.param(bytes.fromhex("01c000000000000000000000000000001400000000000400000000140000001828000000000000000200000000000000"), "563a96d9", id="a SCSI read"),
+    pytest.param(bytes.fromhex("01c000000000000000000000000000001400000000000400000000140000001828000000000000000200000000000000"), "563a96d9",
+                 id="a SCSI read"),
 ])
 def test_vectors_of_the_rfc(data: bytes, on_the_wire: str) -> None:
     assert render_digest(data).hex() == on_the_wire

@@ -22,7 +22,8 @@ MUTUAL = Auth("the-user", "initiator-secret", "the-target", "target-secret")
 PORTALS = ["192.0.2.1:3260,1", "[2001:db8::1]:3261,2", "Storage.Example.org,3", "192.0.2.9"]
 READ_PORTALS = (Portal("192.0.2.1", 3260, 1), Portal("2001:db8::1", 3261, 2), Portal("storage.example.org", 3260, 3), Portal("192.0.2.9", 3260, None))
 MANY = [(f"iqn.2026-11.org.example:disk{number}", [f"192.0.2.{number % 250}:3260,1"]) for number in range(500)]
-ALGORITHMS = [pytest.param("MD5", 5, id="MD5"), pytest.param("SHA1", 6, id="SHA1"), pytest.param("SHA256", 7, id="SHA256"), pytest.param("SHA3-256", 8, id="SHA3-256")]
+ALGORITHMS = [pytest.param("MD5", 5, id="MD5"), pytest.param("SHA1", 6, id="SHA1"), pytest.param("SHA256", 7, id="SHA256"), pytest.param("SHA3-256", 8,
+    id="SHA3-256")]
 
 
 def options(**fields: t.Any) -> LoginOptions:
@@ -59,7 +60,8 @@ def log_in(target: Target, **fields: t.Any) -> LoginCheckExchange:
     pytest.param(Target(before_text=[async_message(0), async_message(255), nop_in(ttt=NO_TAG)]), {}, id="messages that want nothing"),
     pytest.param(Target(offers=(("X-org.example.key", "7"), ("MaxBurstLength", "65536"), ("IFMarker", "No"), ("DefaultTime2Wait", "5"))), {},
                  id="target begins with keys"),
-    pytest.param(Target(answers={"DefaultTime2Retain": "Reject", "ErrorRecoveryLevel": "Irrelevant", "DefaultTime2Wait": "NotUnderstood"}), {}, id="keys refused"),
+    pytest.param(Target(answers={"DefaultTime2Retain": "Reject", "ErrorRecoveryLevel": "Irrelevant", "DefaultTime2Wait": "NotUnderstood"}), {},
+                 id="keys refused"),
     pytest.param(Target(), {"auth": ONE_WAY}, id="CHAP offered, not wanted"),
     pytest.param(Target(algorithm=5), {"auth": ONE_WAY}, id="one-way CHAP"),
     pytest.param(Target(algorithm=8, secret_out="target-secret"), {"auth": MUTUAL}, id="mutual CHAP"),
@@ -132,7 +134,8 @@ def test_long_text_of_ours_is_cut_and_continued() -> None:
 
 
 def test_login_check_negotiates_and_logs_out() -> None:
-    target = Target(answers={"MaxBurstLength": "4096", "DefaultTime2Wait": "9", "InitialR2T": "Yes", "ImmediateData": "No", "MaxRecvDataSegmentLength": "65536"})
+    target = Target(answers={"MaxBurstLength": "4096", "DefaultTime2Wait": "9", "InitialR2T": "Yes", "ImmediateData": "No",
+        "MaxRecvDataSegmentLength": "65536"})
     exchange = log_in(target)
     assert exchange.finished
     agreed = exchange.result
@@ -163,8 +166,10 @@ def test_chap(name: str, code: int, base64: bool) -> None:
     pytest.param(Target(algorithm=5, secret_out="target-secret", name_out="x"), MUTUAL, "authentication failure", id="wrong name of the target"),
     pytest.param(Target(algorithm=5, secret_out="x", answers={"CHAP_R": "OURS"}), MUTUAL, "our own CHAP response", id="response reflected"),
     pytest.param(Target(algorithm=5, challenge=b"short"), ONE_WAY, "challenge of 5 bytes", id="short challenge"),
-    pytest.param(Target(algorithm=5), Auth("the-user", "initiator-secret", algorithms=("SHA256", "SHA1")), "none of the CHAP algorithms", id="weak algorithm not allowed"),
-    pytest.param(Target(algorithm=6, answers={"CHAP_A": "5"}), Auth("the-user", "initiator-secret", algorithms=("SHA1",)), "algorithm 5", id="chose one not offered"),
+    pytest.param(Target(algorithm=5), Auth("the-user", "initiator-secret", algorithms=("SHA256", "SHA1")), "none of the CHAP algorithms",
+                 id="weak algorithm not allowed"),
+    pytest.param(Target(algorithm=6, answers={"CHAP_A": "5"}), Auth("the-user", "initiator-secret", algorithms=("SHA1",)), "algorithm 5",
+                 id="chose one not offered"),
 ])
 def test_authentication_that_must_fail(target: Target, auth: t.Optional[Auth], says: str) -> None:
     with pytest.raises(AuthenticationError, match=says) as caught:
@@ -186,7 +191,8 @@ def test_own_challenge_reflected_is_refused() -> None:
     (0x0200, "initiator error"), (0x0201, r"authentication failure \(0x0201\)"), (0x0202, "authorization failure"), (0x0203, r"target not found \(0x0203\)"),
     (0x0204, "target removed"), (0x0205, "version"), (0x0206, "too many connections"), (0x0207, "missing parameter"), (0x0208, "session"),
     (0x0209, "session type"), (0x020A, "does not exist"), (0x020B, "invalid request"), (0x0300, "target error"), (0x0301, "service unavailable"),
-    (0x0302, "out of resources"), (0x02EE, r"initiator error of an unknown kind \(0x02ee\)"), (0x0400, r"unknown login status \(0x0400\)"), (0x0109, "redirection"),
+    (0x0302, "out of resources"), (0x02EE, r"initiator error of an unknown kind \(0x02ee\)"), (0x0400, r"unknown login status \(0x0400\)"), (0x0109,
+        "redirection"),
 ])
 def test_every_status_is_a_named_error(status: int, says: str) -> None:
     with pytest.raises(LoginRefusedError, match=says) as caught:
@@ -250,9 +256,11 @@ FULL = OPERATIONAL + pdu(login_response(flags=0x87, stat_sn=2))
     pytest.param(FULL + pdu(async_message(3)), DroppedError, "dropped", id="all connections dropped"),
     pytest.param(FULL + pdu(async_message(1)) + pdu(logout_response(itt=3)), DroppedError, "asked us to log out", id="logout asked for"),
     pytest.param(FULL + pdu(async_message(4)) + pdu(text_response(itt=2)) + pdu(logout_response(itt=3)), DroppedError, "log out", id="negotiation asked for"),
-    pytest.param(FULL + pdu(text_response(itt=2), data=text(("TargetAddress", "192.0.2.1"))), ProtocolError, "before any TargetName", id="address without target"),
+    pytest.param(FULL + pdu(text_response(itt=2), data=text(("TargetAddress", "192.0.2.1"))), ProtocolError, "before any TargetName",
+                 id="address without target"),
     pytest.param(FULL + pdu(text_response(itt=2), data=text(("TargetName", "../../etc"))), ProtocolError, "target name", id="bad name"),
-    pytest.param(FULL + pdu(text_response(itt=2), data=text(("TargetName", DISK), ("TargetAddress", "192.0.2.1:99999"))), ProtocolError, "TargetAddress", id="bad address"),
+    pytest.param(FULL + pdu(text_response(itt=2), data=text(("TargetName", DISK), ("TargetAddress", "192.0.2.1:99999"))), ProtocolError, "TargetAddress",
+                 id="bad address"),
     pytest.param(FULL + pdu(text_response(itt=2), data=text(("SendTargets", "Reject"))), ProtocolError, "does not offer discovery", id="SendTargets refused"),
 ])
 def test_a_target_that_misbehaves_causes_a_named_error(said: bytes, error: t.Type[PeerError], says: str) -> None:
@@ -279,7 +287,8 @@ def test_a_target_that_closes_too_early(said: bytes, says: str) -> None:
         exchange.closed()
 
 
-@pytest.mark.parametrize("goodbye", [logout_response(itt=3), logout_response(itt=3, response=2), reject(4), async_message(2)], ids=["yes", "no", "reject", "drop"])
+@pytest.mark.parametrize("goodbye", [logout_response(itt=3), logout_response(itt=3, response=2), reject(4), async_message(2)], ids=["yes", "no",
+    "reject", "drop"])
 def test_what_was_found_is_kept_however_the_target_says_goodbye(goodbye: bytes) -> None:
     exchange = DiscoveryExchange(options())
     exchange.start()
@@ -329,12 +338,14 @@ def test_damaged_digests_are_noticed() -> None:
 
 @pytest.mark.parametrize(("pairs", "expected"), [
     pytest.param((), (), id="none"),
-    pytest.param((("TargetName", DISK), ("TargetAddress", "192.0.2.1,1"), ("TargetName", DISK), ("TargetAddress", "192.0.2.1:3260,1"), ("TargetAddress", "192.0.2.2,1")),
+    pytest.param((("TargetName", DISK), ("TargetAddress", "192.0.2.1,1"), ("TargetName", DISK), ("TargetAddress", "192.0.2.1:3260,1"),
+                 ("TargetAddress", "192.0.2.2,1")),
                  (DiscoveredTarget(DISK, (Portal("192.0.2.1", 3260, 1), Portal("192.0.2.2", 3260, 1))),), id="duplicates merged"),
     pytest.param((("TargetName", DISK), ("TargetAddress", "192.0.2.1,1"), ("TargetAddress", "192.0.2.1,2")),
                  (DiscoveredTarget(DISK, (Portal("192.0.2.1", 3260, 1), Portal("192.0.2.1", 3260, 2))),), id="two tpgts are two portals"),
     pytest.param((("TargetName", DISK), ("TargetAlias", "x")), (DiscoveredTarget(DISK, ()),), id="other keys are left alone"),
-    pytest.param((("TargetName", DISK), ("TargetAddress", "[fe80::1%eth0]:3260,1")), (DiscoveredTarget(DISK, (Portal("fe80::1%eth0", 3260, 1),)),), id="link-local"),
+    pytest.param((("TargetName", DISK), ("TargetAddress", "[fe80::1%eth0]:3260,1")), (DiscoveredTarget(DISK, (Portal("fe80::1%eth0", 3260, 1),)),),
+                 id="link-local"),
 ])
 def test_parse_targets(pairs: t.Tuple[t.Tuple[str, str], ...], expected: t.Tuple[DiscoveredTarget, ...]) -> None:
     assert parse_targets(pairs) == expected

@@ -35,18 +35,17 @@ def login(auth: t.Optional[Auth] = None) -> LoginCheckExchange:
 
 Make = t.Callable[[], t.Union[DiscoveryExchange, LoginCheckExchange]]
 #: what makes the exchange, and what an honest target says to it
-TALKS: t.List[t.Tuple[Make, bytes]] = [
-    (make, carry(make(), target)) for make, target in [
-        (discovery, Target(targets=TARGETS)),
-        (discovery, Target(targets=TARGETS, piece=60, continue_bit=True, ping=True, login_piece=9)),
-        (discovery, Target(targets=TARGETS, digests=(True, True), before_text=[async_message(0), nop_in(ttt=NO_TAG)])),
-        (lambda: discovery(AUTH), Target(targets=TARGETS, algorithm=5, stays=1)),
-        (login, Target(offers=(("X-org.example.key", "7"), ("IFMarker", "No")))),
-        (lambda: login(AUTH), Target(algorithm=8)),
-        (lambda: login(MUTUAL), Target(algorithm=8, secret_out="target-secret")),
-        (login, Target(status=0x0101, redirect="192.0.2.7:3260,1")),
-    ]
+PARTNERS: t.List[t.Tuple[Make, Target]] = [
+    (discovery, Target(targets=TARGETS)),
+    (discovery, Target(targets=TARGETS, piece=60, continue_bit=True, ping=True, login_piece=9)),
+    (discovery, Target(targets=TARGETS, digests=(True, True), before_text=[async_message(0), nop_in(ttt=NO_TAG)])),
+    (lambda: discovery(AUTH), Target(targets=TARGETS, algorithm=5, stays=1)),
+    (login, Target(offers=(("X-org.example.key", "7"), ("IFMarker", "No")))),
+    (lambda: login(AUTH), Target(algorithm=8)),
+    (lambda: login(MUTUAL), Target(algorithm=8, secret_out="target-secret")),
+    (login, Target(status=0x0101, redirect="192.0.2.7:3260,1")),
 ]
+TALKS = [(make, carry(make(), target)) for make, target in PARTNERS]
 REPEATABLE = [talk for number, talk in enumerate(TALKS) if number != 6]  # our challenge is another one each time
 
 

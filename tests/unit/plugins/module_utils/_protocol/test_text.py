@@ -67,14 +67,16 @@ def test_odd_number_of_hex_digits() -> None:
     ("HeaderDigest", "None,CRC32C", "None", "None"), ("HeaderDigest", "None,CRC32C", "CRC32C", "CRC32C"), ("DataDigest", "None", "CRC32C,None", "None"),
     ("InitialR2T", "No", "No", "No"), ("InitialR2T", "No", "Yes", "Yes"), ("InitialR2T", "Yes", "No", "Yes"),
     ("ImmediateData", "Yes", "Yes", "Yes"), ("ImmediateData", "Yes", "No", "No"), ("ImmediateData", "No", "Yes", "No"),
-    ("MaxBurstLength", "65536", "1024", "1024"), ("MaxBurstLength", "1024", "65536", "1024"), ("DefaultTime2Wait", "2", "5", "5"), ("DefaultTime2Wait", "2", "0", "2"),
+    ("MaxBurstLength", "65536", "1024", "1024"), ("MaxBurstLength", "1024", "65536", "1024"), ("DefaultTime2Wait", "2", "5", "5"),
+        ("DefaultTime2Wait", "2", "0", "2"),
     ("MaxRecvDataSegmentLength", "1024", "0x2000", "8192"),
 ])
 def test_agree(key: str, ours: str, theirs: str, result: str) -> None:
     assert agree(key, ours, theirs) == result
 
 
-@pytest.mark.parametrize(("key", "theirs"), [("HeaderDigest", "CRC64"), ("HeaderDigest", ""), ("InitialR2T", "yes"), ("MaxBurstLength", "511"), ("MaxBurstLength", "16777216"),
+@pytest.mark.parametrize(("key", "theirs"), [("HeaderDigest", "CRC64"), ("HeaderDigest", ""), ("InitialR2T", "yes"), ("MaxBurstLength", "511"),
+    ("MaxBurstLength", "16777216"),
                                              ("DefaultTime2Wait", "3601"), ("ErrorRecoveryLevel", "3"), ("MaxConnections", "0")])
 def test_agree_refuses(key: str, theirs: str) -> None:
     with pytest.raises(ProtocolError, match=key):

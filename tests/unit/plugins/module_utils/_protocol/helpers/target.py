@@ -123,7 +123,7 @@ class Target:
 
     def receive(self, data: bytes) -> bytes:
         self._buffer += data
-        out = []
+        out: t.List[bytes] = []
         while True:
             request = self._cut()
             if request is None:
