@@ -16,7 +16,8 @@ from pathlib import Path
 CONTROLLER_VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 TARGET_VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
-_ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
+#: in a virtual environment (activated, or first on PATH) the interpreter it was made from, since ours may be that very one
+_ASK = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2]); print(sys._base_executable)"
 
 
 class Python(t.NamedTuple):
