@@ -14,7 +14,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import 
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sockets import Job, run_jobs
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.exchanges import Auth, DiscoveryExchange, LoginCheckExchange, LoginOptions

@@ -12,13 +12,12 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 from ansible_collections.lunar.iscsi.plugins.module_utils._host import files
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import TPGT_UNKNOWN, NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import locate as locate  # the three names that whoever works with records needs come from here
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.lock import DEFAULT_WAIT, DatabaseLock
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, render_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import BUILT_IN_IFACES, ISNS_CONFIG, ST_CONFIG, Discovery, Endpoint, Stored, as_discovery, parse_link
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database as Database
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import read_database as read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import (
+    BUILT_IN_IFACES, ISNS_CONFIG, ST_CONFIG, Database, Discovery, Endpoint, Stored, as_discovery, parse_link, read_database,
+)
 
 
 class DatabaseWriter:

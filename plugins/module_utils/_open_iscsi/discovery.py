@@ -16,8 +16,9 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker, discovery_auth_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database, locate, open_writer, read_database
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings

@@ -17,12 +17,13 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import 
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import auth_settings, check_chap_complete, try_logins
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database, locate, open_writer, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import detach, disk_users
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import record_sides
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks, wait_for_disks
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live, changes_a_session, differences, read_live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record

@@ -18,10 +18,10 @@ import pytest
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import LockedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import read_iscsid_conf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import locate, open_writer, read_database
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, read_database
 
 if t.TYPE_CHECKING:
     from conftest import Host
@@ -32,7 +32,8 @@ LOOP = """
 import sys
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import read_iscsid_conf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import locate, open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC
 root = sys.argv[1]

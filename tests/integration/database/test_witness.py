@@ -11,12 +11,12 @@ import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import read_iscsid_conf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import Database, locate, open_writer, read_database
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location, installed_version
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location, installed_version, locate
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Database, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_iface, new_isns, new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_record, render_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings, fields
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC
 
 if t.TYPE_CHECKING:
     from conftest import Host
@@ -85,7 +85,7 @@ def assert_same(ours: t.Mapping[str, str], theirs: t.Mapping[str, str]) -> None:
 
 
 def only_node(host: Host) -> str:
-    return next(text for path, text in host.files().items() if path.startswith("nodes/"))
+    return next(str(text) for path, text in host.files().items() if path.startswith("nodes/"))
 
 
 @pytest.fixture(params=sorted(CONFS))
@@ -229,7 +229,8 @@ class TestDiscovery:
 
 #: one value for every setting of a node that can be set, none of them the default
 EVERY: t.Dict[str, t.Any] = {
-    name: {"int": min(max(one.shape.minimum, 3), one.shape.maximum) if "cmds_max" not in name else 64, "choice": one.choices[-1:] and one.choices[-1], "list": ["SHA1", "MD5"],
+    name: {"int": min(max(one.shape.minimum, 3), one.shape.maximum) if "cmds_max" not in name else 64,
+           "choice": one.choices[-1:] and one.choices[-1], "list": ["SHA1", "MD5"],
            "text": "tcp" if "transport" in name else one.choices[0] if one.choices else "x y=#z"}[one.type.value]
     for name, one in fields(Kind.NODE).items()
     if not one.read_only and "h" not in one.flags and one.family != 6 and "reopen_log_freq" not in name

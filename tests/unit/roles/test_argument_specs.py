@@ -24,7 +24,7 @@ def read(role: str, *parts: str) -> t.Any:
 
 
 def options_of(role: str) -> t.Dict[str, t.Dict[str, t.Any]]:
-    return read(role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    return dict(read(role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"])
 
 
 def test_there_are_roles() -> None:

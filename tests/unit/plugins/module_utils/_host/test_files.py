@@ -58,7 +58,7 @@ def test_more_files_than_a_process_may_open(tmp_path: Path) -> None:
     ({"etc": "../../../../outside"}, "/etc/iscsi", "outside/iscsi"),
     ({"etc": "/"}, "/etc/../../iscsi", "iscsi"),
 ])
-def test_no_link_leads_out_of_the_root(tmp_path: Path, links: "dict[str, str]", path: str, expected: str) -> None:
+def test_no_link_leads_out_of_the_root(tmp_path: Path, links: dict[str, str], path: str, expected: str) -> None:
     for name, to in links.items():
         (tmp_path / name).symlink_to(to)
     assert files.under_root(str(tmp_path), path) == str(tmp_path / expected)

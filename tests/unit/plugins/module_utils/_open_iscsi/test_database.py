@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import discovery_defaults, parse_iscsid_conf, read_initiator_name
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import locate, open_writer, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import locate
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_record, render_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, Type, check_settings, fields
@@ -26,13 +28,16 @@ TARGET = "iqn.2026-11.org.example:d"
 ASKED = Portal("192.0.2.1", 3260)
 
 
-def node(tpgt: "int | None" = 1) -> Record:
+def node(tpgt: int | None = 1) -> Record:
     return new_node({}, target=TARGET, portal=Portal("192.0.2.1", 3260, tpgt), discovery=ASKED, version=V)
 
 
-@given(st.dictionaries(st.sampled_from([key for key, one in fields(Kind.NODE, V).items() if one.type is Type.TEXT and not one.flags and one.shape.maximum > 99]),
+LONG_TEXTS = [key for key, one in fields(Kind.NODE, V).items() if one.type is Type.TEXT and not one.flags and one.shape.maximum > 99]
+
+
+@given(st.dictionaries(st.sampled_from(LONG_TEXTS),
                        st.text(st.characters(blacklist_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), max_size=50)))
-def test_any_text_survives_a_round_trip(settings: "dict[str, str]") -> None:
+def test_any_text_survives_a_round_trip(settings: dict[str, str]) -> None:
     record = node().with_settings(check_settings(Kind.NODE, settings))
     assert parse_record(render_record(record), "x") == record
 
@@ -41,7 +46,7 @@ def test_any_text_survives_a_round_trip(settings: "dict[str, str]") -> None:
     (lambda text: "", "is empty"), (lambda text: text[:500], "cut off"), (lambda text: text.split("\n", 1)[1], "does not begin"),
     (lambda text: text.replace("node.tpgt = 1", "rubbish"), "no setting in line 3"), (lambda text: "\0" * 100, "does not begin"),
 ], ids=["empty", "cut off", "no first line", "rubbish", "zeroes"])
-def test_damage_is_named(change: "object", words: str) -> None:
+def test_damage_is_named(change: object, words: str) -> None:
     with pytest.raises(DamagedError, match=words):
         parse_record(change(render_record(node())), "/etc/iscsi/nodes/x")  # type: ignore[operator]
 
