@@ -242,7 +242,11 @@ def test_redirects_are_followed(serve: Serve) -> None:
 
 def test_redirects_in_a_circle_end(serve: Serve) -> None:
     ports: t.List[int] = []
-    portal = serve(lambda connection: say(f"goto {ports[0]}\n".encode())(connection))
+
+    def around(connection: socket.socket) -> None:
+        say(f"goto {ports[0]}\n".encode())(connection)
+
+    portal = serve(around)
     ports.append(portal.port)
     (outcome,) = run(portal)
     assert reason(outcome) == "redirects" and len(outcome.redirected) == 4

@@ -68,16 +68,17 @@ def test_odd_number_of_hex_digits() -> None:
     ("InitialR2T", "No", "No", "No"), ("InitialR2T", "No", "Yes", "Yes"), ("InitialR2T", "Yes", "No", "Yes"),
     ("ImmediateData", "Yes", "Yes", "Yes"), ("ImmediateData", "Yes", "No", "No"), ("ImmediateData", "No", "Yes", "No"),
     ("MaxBurstLength", "65536", "1024", "1024"), ("MaxBurstLength", "1024", "65536", "1024"), ("DefaultTime2Wait", "2", "5", "5"),
-        ("DefaultTime2Wait", "2", "0", "2"),
+    ("DefaultTime2Wait", "2", "0", "2"),
     ("MaxRecvDataSegmentLength", "1024", "0x2000", "8192"),
 ])
 def test_agree(key: str, ours: str, theirs: str, result: str) -> None:
     assert agree(key, ours, theirs) == result
 
 
-@pytest.mark.parametrize(("key", "theirs"), [("HeaderDigest", "CRC64"), ("HeaderDigest", ""), ("InitialR2T", "yes"), ("MaxBurstLength", "511"),
-    ("MaxBurstLength", "16777216"),
-                                             ("DefaultTime2Wait", "3601"), ("ErrorRecoveryLevel", "3"), ("MaxConnections", "0")])
+@pytest.mark.parametrize(("key", "theirs"), [
+    ("HeaderDigest", "CRC64"), ("HeaderDigest", ""), ("InitialR2T", "yes"), ("MaxBurstLength", "511"), ("MaxBurstLength", "16777216"),
+    ("DefaultTime2Wait", "3601"), ("ErrorRecoveryLevel", "3"), ("MaxConnections", "0"),
+])
 def test_agree_refuses(key: str, theirs: str) -> None:
     with pytest.raises(ProtocolError, match=key):
         agree(key, KEY_RULES[key].default, theirs)
