@@ -44,7 +44,7 @@ def recorded(host: Host) -> t.List[str]:
 
 def setting(host: Host, target: str, key: str) -> str:
     text = host.iscsiadm("-m", "node", "-T", target, "-S").stdout
-    return next(line.partition(" = ")[2] for line in text.splitlines() if line.startswith(f"{key} = "))
+    return next(str(line.partition(" = ")[2]) for line in text.splitlines() if line.startswith(f"{key} = "))
 
 
 def test_discover_look_record_again_forget(host: Host, tgt: t.Any, run: Run) -> None:
