@@ -170,6 +170,9 @@ def e2e() -> t.List[Check]:
     env = {"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(ROOT / ".cache/ansible"), "ANSIBLE_PIPELINING": "1", "NO_COLOR": "1",
            "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(results), "JUNIT_HIDE_TASK_ARGUMENTS": "true",
            "JUNIT_INCLUDE_SETUP_TASKS_IN_REPORT": "false"}
+    # a run that was killed leaves word of hosts that are there no more
+    for left in (ROOT / ".cache/ansible/tmp").glob("molecule.*"):
+        shutil.rmtree(left, ignore_errors=True)
     # every task of what a scenario does and verifies is a test; those that create, prepare and destroy hosts are not
     checks = [Check("scenarios", [str(BIN / "molecule"), "test", "--all", "--report"], env=env, cwd=ROOT, timeout=3600.0,
                     junit=str(results.relative_to(ROOT) / "[!dp]*.xml"))]
