@@ -114,6 +114,17 @@ options:
     type: str
     choices: [any, all]
     default: any
+  repair:
+    description:
+      - Damaged records are named in RV(problems) and left as they are. With V(true), those of the discovery at O(portals) and of the nodes
+        that were found and kept by the filters are set right.
+      - An empty or damaged record is written anew. Settings in it that are whole and valid are kept, the rest is as in a new record, and what the
+        file held is kept in the folder C(damaged) of the database, where open-iscsi looks for no records.
+      - Records of a found portal with another portal group tag than the one the target gives, and records bound to an iface that is gone, are removed
+        (and listed in RV(pruned)). A record with a live session is never removed; the task is refused and names the session.
+      - With O(state=absent), the damaged record of the discovery and damaged nodes that are linked to it are removed, too.
+    type: bool
+    default: false
   timeout:
     description: Seconds that the whole exchange with one portal may take, connecting included. All portals are asked at once.
     type: float
@@ -262,6 +273,7 @@ def main() -> None:
             "method": {"type": "str", "choices": ["native", "iscsiadm"], "default": "native"},
             "initiator_name": {"type": "str"},
             "require": {"type": "str", "choices": ["any", "all"], "default": "any"},
+            "repair": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10},
             **auth_option(),
             **root_option(),

@@ -125,6 +125,19 @@ options:
       - Log out although disks are in use. Whoever uses them gets I/O errors.
     type: bool
     default: false
+  repair:
+    description:
+      - Damaged records are named in RV(problems) and left as they are, and a task that needs one of them fails. With V(true), those that concern
+        the nodes of this task are set right, and no others.
+      - An empty or damaged record is written anew. Settings in it that are whole and valid are kept, the rest comes from C(iscsid.conf) as for a new
+        record, and the options of the task win. What the file held is kept in the folder C(damaged) of the database, where open-iscsi looks for no records.
+      - Of several records for one portal with different portal group tags, those that the task does not name are removed, if it names one
+        (C(address:port,tpgt)).
+      - A record that is bound to an iface that is gone is removed; without O(nodes[].ifaces), the portal is recorded again with V(default).
+      - A record with a live session is never removed; the task is refused and names the session.
+      - With O(state=absent), damaged records of the nodes are removed, too.
+    type: bool
+    default: false
   timeout:
     description: Seconds that logging in, logging out and waiting for the disks may take together.
     type: float
@@ -167,6 +180,13 @@ EXAMPLES = r"""
       - target: iqn.2003-01.org.linux-iscsi.rheln1
         portals: ["192.168.56.101:3260,1"]
     startup: automatic
+
+- name: After a crash of the host, make its damaged records whole
+  lunar.iscsi.iscsi_node:
+    nodes:
+      - target: iqn.2003-01.org.linux-iscsi.rheln1
+        portals: ["192.168.56.101:3260,1"]
+    repair: true
 
 - name: Take the disk away, safely
   lunar.iscsi.iscsi_node:
@@ -316,6 +336,7 @@ def main() -> None:
             "probe": {"type": "str", "choices": ["login", "none"], "default": "login"},
             "relogin": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
+            "repair": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 30},
             **auth_option(),
             **root_option(),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import typing as t
 
@@ -16,8 +17,11 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.lock impor
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, render_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import (
-    BUILT_IN_IFACES, ISNS_CONFIG, ST_CONFIG, Database, Discovery, Endpoint, Stored, as_discovery, parse_link, read_database,
+    BUILT_IN_IFACES, ISNS_CONFIG, ST_CONFIG, Damaged, Database, Discovery, Endpoint, Stored, as_discovery, parse_link, read_database,
 )
+
+#: the folder of the database in which this collection keeps what damaged files held
+KEPT_ASIDE = "damaged"
 
 
 class DatabaseWriter:
@@ -32,7 +36,9 @@ class DatabaseWriter:
         self._location = location
         self._writes: t.Dict[str, bytes] = {}
         self._links: t.Dict[str, str] = {}
+        self._kept_aside: t.Dict[str, bytes] = {}
         self._removals: t.Dict[str, str] = {}
+        self._in_the_way: t.List[str] = []
         self._touched: t.Set[str] = set()
         self._known: t.Optional[Database] = None
         self._link_paths: t.Dict[NodeKey, t.List[str]] = {}
@@ -54,10 +60,11 @@ class DatabaseWriter:
         """Write a node's record. ``discovered_by`` makes the link from that discovery, the only one that is kept, as iscsiadm does.
 
         Without it links stay as they are. A record in the old layout (no tpgt) of the same portal gives way to one with a tpgt; one
-        without tpgt is refused where records with a tpgt stand, because iscsiadm then finds neither.
+        without tpgt is refused where records with a tpgt stand, because iscsiadm then finds neither. What a damaged file held is kept aside.
         """
         found = self.database.nodes.get(key)
-        path = found.path if found else self._node_path(key, record)
+        damaged = self._keep_aside(self.database.damaged.get(key))
+        path = found.path if found else damaged.path if damaged else self._node_path(key, record)
         for other in self.database.nodes_of(key.target, key.portal.endpoint):
             if key.portal.tpgt is None and other.portal.tpgt is not None:
                 raise InputError(f"node {key}", f"has no portal group tag, but there is a record with tag {other.portal.tpgt}",
@@ -69,8 +76,11 @@ class DatabaseWriter:
             self.link(key, discovered_by, record)
 
     def delete_node(self, key: NodeKey) -> bool:
-        """Remove a node's record, every link to it and the folders that become empty; whether there was a record."""
-        found = self.database.nodes.get(key)
+        """Remove a node's record, every link to it and the folders that become empty; whether there was a record.
+
+        What a damaged file held is kept aside.
+        """
+        found = self.database.nodes.get(key) or self._keep_aside(self.database.damaged.get(key))
         for path in self._link_paths.get(key, ()):
             self._remove(path)
         if found is None:
@@ -136,10 +146,16 @@ class DatabaseWriter:
     def flush(self) -> None:
         """Do all that was asked for so far, and wait until the disk has it."""
         touched = set(self._touched)
+        if self._kept_aside:  # before what they are copies of is overwritten
+            made = [folder for path in sorted(self._kept_aside) for folder in files.make_folder(os.path.dirname(path))]
+            files.write_all_atomic(self._kept_aside, temp_folder=self._temp_folder(self._kept_aside))
+            files.flush_folders(made)
+        for path in self._in_the_way:
+            files.remove_file(path)
         for folder in sorted({os.path.dirname(path) for path in (*self._writes, *self._links)}):
             touched.update(files.make_folder(folder))
         if self._writes:
-            files.write_all_atomic(self._writes, temp_folder=self._temp_folder())
+            files.write_all_atomic(self._writes, temp_folder=self._temp_folder(self._writes))
         for path, to in self._links.items():
             if files.make_link(to, path):
                 touched.add(os.path.dirname(path))
@@ -150,13 +166,22 @@ class DatabaseWriter:
                 files.remove_empty_folders_up_to(os.path.dirname(path), stop)
                 touched.add(stop)
         files.flush_folders(touched)
-        self._writes, self._links, self._removals, self._touched, self._known, self._link_paths = {}, {}, {}, set(), None, {}
+        self._writes, self._links, self._kept_aside, self._removals, self._link_paths = {}, {}, {}, {}, {}
+        self._touched, self._in_the_way, self._known = set(), [], None
 
-    def _temp_folder(self) -> t.Optional[str]:
+    def _temp_folder(self, paths: t.Iterable[str]) -> t.Optional[str]:
         """The database's own folder, if a rename from there can reach the records (a folder in it may be another file system)."""
         folder = self._location.folder
         device = os.stat(folder).st_dev
-        return folder if all(os.stat(os.path.dirname(path)).st_dev == device for path in self._writes) else None
+        return folder if all(os.stat(os.path.dirname(path)).st_dev == device for path in paths) else None
+
+    def _keep_aside(self, damaged: t.Optional[Damaged]) -> t.Optional[Damaged]:
+        """Plan a copy of a damaged file in the folder ``damaged`` of the database, where open-iscsi looks for no records; an older copy stays."""
+        if damaged is not None and damaged.text:
+            copy = os.path.join(self._location.folder, KEPT_ASIDE, os.path.relpath(damaged.path, self._location.folder))
+            number = next(number for number in itertools.count(1) if not os.path.lexists(f"{copy}.{number}"))
+            self._kept_aside[f"{copy}.{number}"] = damaged.text.encode("utf-8", "surrogateescape")
+        return damaged
 
     def _write(self, path: str, record: Record, found: t.Optional[Stored] = None) -> None:
         version = self._location.version
@@ -200,14 +225,16 @@ class DatabaseWriter:
 
     def _write_discovery(self, portal: Portal, record: Record, known: t.Mapping[Endpoint, Stored], base: str, config: str) -> None:
         found = known.get(portal.endpoint)
-        if found is not None and os.path.basename(found.path) == config:
-            self._write(found.path, record, found)
+        damaged = self._keep_aside(self.database.damaged_send_targets.get(portal.endpoint)) if config == ST_CONFIG else None
+        stands = found or damaged
+        if stands is not None and os.path.basename(stands.path) == config:
+            self._write(stands.path, record, found)
             return
         address = record.get("discovery.sendtargets.address") or portal.host
         if "/" in address:
             raise InputError(f"portal {portal}", "has a slash in its address", "Give an IP address or a host name")
-        if found is not None:  # the old layout: a file where the folder is to stand
-            files.remove_file(found.path)
+        if stands is not None:  # the old layout: a file where the folder is to stand
+            self._in_the_way.append(stands.path)
         self._write(os.path.join(base, f"{address},{portal.port}", config), record)
 
     def _delete_discovery(self, discovery: Discovery, known: t.Mapping[Endpoint, Stored]) -> t.List[NodeKey]:
@@ -218,7 +245,9 @@ class DatabaseWriter:
             self.delete_node(key)
         for path in self._all_links(folder):
             self._remove(path)
-        found = known.get((discovery.host, discovery.port))
+        endpoint = (discovery.host, discovery.port)
+        damaged = self.database.damaged_send_targets.get(endpoint) if discovery.kind is Kind.SEND_TARGETS else None
+        found = known.get(endpoint) or self._keep_aside(damaged)
         if found is not None:
             self._remove(found.path, base)
         else:  # only the folder is there

@@ -18,11 +18,13 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, as_discovery, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, leaving_nodes, node_anew, repair_step, salvage
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -98,7 +100,7 @@ class DiscoveryTask:
     def plan(self, found: Found) -> Plan:
         """The steps to what the options say."""
         if self._params["state"] == "absent":
-            return _plan_absent(self._portals, found)
+            return _plan_absent(self._portals, found, self._params["repair"])
         return _PresentPlan(self._params, self._filters, self._settings, self._auth, found).make()
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
@@ -152,15 +154,26 @@ class _PresentPlan:
         ifaces = self._ifaces()
         steps: t.List[Step] = []
         if self._params["persistent"]:
+            if self._params["repair"]:
+                leaving = leaving_nodes(self._named(), self._database, self._found.sessions)
+                steps.extend(forget_step(key, reason, self._database, ("delete_node", key)) for key, reason in leaving.items())
+                self._lists["pruned"].extend(_entry(key) for key in leaving)
             if self._params["add"]:
                 steps.extend(self._send_targets_steps())
             for (target, portal), asked in self._kept.items():
                 for iface in ifaces:
                     steps.extend(self._node_steps(NodeKey(target, portal, iface), asked))
             if self._params["prune"]:
-                steps.extend(self._prune_steps())
+                steps.extend(self._prune_steps([step.work[1] for step in steps if step.work[0] == "delete_node"]))
         facts = dict(self._lists, nodes=self._nodes(ifaces), targets={name: [str(portal) for portal in known] for name, known in self._offered.items()})
         return Plan(steps, self._problems, facts)
+
+    def _named(self) -> t.List[WantedNode]:
+        """What the portals offered, as a task names nodes."""
+        by_target: t.Dict[str, t.List[Portal]] = {}
+        for target, portal in self._kept:
+            by_target.setdefault(target, []).append(portal)
+        return [WantedNode(target, tuple(portals)) for target, portals in by_target.items()]
 
     def _ifaces(self) -> t.List[str]:
         wanted = self._params["ifaces"]
@@ -176,15 +189,20 @@ class _PresentPlan:
         return created or ["default"]
 
     def _nodes(self, ifaces: t.Sequence[str]) -> t.List[t.Dict[str, t.Any]]:
-        by_target: t.Dict[str, t.List[str]] = {}
-        for target, portal in self._kept:
-            by_target.setdefault(target, []).append(str(portal))
-        return [{"target": target, "portals": portals, "ifaces": list(ifaces)} for target, portals in by_target.items()]
+        return [{"target": node.target, "portals": [str(portal) for portal in node.portals or ()], "ifaces": list(ifaces)} for node in self._named()]
 
     def _send_targets_steps(self) -> t.Iterator[Step]:
         given = None if self._auth is None else discovery_auth_settings(self._auth)
         for answer in self._found.answers:
             if answer.error is not None:
+                continue
+            damaged = self._database.damaged_send_targets.get(answer.portal.endpoint)
+            if damaged is not None:
+                if self._params["repair"]:
+                    version = self._found.conf.version
+                    made = new_send_targets(self._found.conf.iscsid, answer.portal, salvage(damaged, Kind.SEND_TARGETS, version), version=version)
+                    made = made.with_settings(given or {})
+                    yield repair_step(f"discovery at {answer.portal.address}", damaged, made, ("write_send_targets", answer.portal, made))
                 continue
             stored = self._database.send_targets.get(answer.portal.endpoint)
             old = None if stored is None else stored.record
@@ -197,6 +215,14 @@ class _PresentPlan:
 
     def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:
         known = self._database.find_node(key)
+        damaged = self._database.find_damaged(key) if known is None else None
+        if damaged is not None:
+            if self._params["repair"]:
+                record, found_by = node_anew(damaged, self._database, self._found.conf, as_discovery(asked))
+                record = record.with_settings(self._settings if self._params["update"] else {})
+                self._lists["updated"].append(_entry(damaged))
+                yield repair_step(f"node {damaged}", self._database.damaged[damaged], record, ("write_node", damaged, record, found_by))
+            return
         if known is None:
             if self._params["add"]:
                 record = new_node(self._found.conf.iscsid, target=key.target, portal=key.portal, iface=self._database.iface_record(key.iface),
@@ -211,12 +237,12 @@ class _PresentPlan:
         if new != old:
             yield _record_step("update node", str(known), old, new, "write_node", known, new)
 
-    def _prune_steps(self) -> t.Iterator[Step]:
+    def _prune_steps(self, leaving: t.Container[NodeKey]) -> t.Iterator[Step]:
         answered = [answer.portal for answer in self._found.answers if answer.error is None]
         gone: t.Dict[NodeKey, None] = {}
         for portal in answered:
             for key in sorted(self._database.links.get(portal.endpoint, ())):
-                if not any(key.portal.matches(offered) for offered in self._offered.get(key.target, ())):
+                if key not in leaving and not any(key.portal.matches(offered) for offered in self._offered.get(key.target, ())):
                     gone[key] = None
         for key in gone:
             live = [session for session in self._found.sessions if session.belongs_to(key)]
@@ -229,7 +255,7 @@ class _PresentPlan:
             yield _record_step("forget node", str(key), self._database.nodes[key].record, None, "delete_node", key)
 
 
-def _plan_absent(portals: t.Sequence[Portal], found: Found) -> Plan:
+def _plan_absent(portals: t.Sequence[Portal], found: Found, repair: bool) -> Plan:
     """Discovery records away, with the nodes that hang on them; refused while one of these has a session."""
     steps: t.List[Step] = []
     pruned: t.Dict[NodeKey, None] = {}
@@ -243,6 +269,12 @@ def _plan_absent(portals: t.Sequence[Portal], found: Found) -> Plan:
             if key not in pruned:
                 pruned[key] = None
                 steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, "delete_node", key))
+        for key in [key for key, how in found.database.damaged_found_by.items() if repair and how == as_discovery(portal)]:
+            pruned[key] = None
+            steps.append(forget_step(key, "damaged", found.database, ("delete_node", key)))
+        damaged = found.database.damaged_send_targets.get(portal.endpoint)
+        if damaged is not None and repair:
+            steps.append(Step("forget discovery at", f"{portal.address} (damaged)", f"{damaged.path} {damaged.what}\n", None, ("delete_send_targets", portal)))
         if stored is not None:
             steps.append(_record_step("forget discovery at", portal.address, stored.record, None,
                                       "delete_send_targets", portal))

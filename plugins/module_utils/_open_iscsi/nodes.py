@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import auth_settings, check_chap_complete, try_logins
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import detach, disk_users
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import record_sides
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks, wait_for_disks
@@ -27,9 +26,12 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm i
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live, changes_a_session, differences, read_live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, leaving_nodes, node_anew, repair_step
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Database, Discovery, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import parse_nodes, wanted_keys
 
 PROFILES: t.Mapping[str, t.Mapping[str, str]] = {
     # the open-iscsi README, sections 8.1, 8.2 and 8.3
@@ -53,21 +55,12 @@ _PROBE_SECONDS = 8.0
 _MAKES = ("present", "logged_in")
 
 
-@dataclass(frozen=True)
-class WantedNode:
-    """One entry of the option ``nodes``; None where the user left it to what is recorded."""
+class Records(t.NamedTuple):
+    """The record a node has, if any, the one it shall have, and for a new one how the node was found."""
 
-    target: str
-    portals: t.Optional[t.Tuple[Portal, ...]] = None
-    ifaces: t.Optional[t.Tuple[str, ...]] = None
-
-    def covers(self, key: NodeKey) -> bool:
-        """Whether a node or a session of this key is meant."""
-        return (
-            key.target == self.target
-            and (self.portals is None or any(portal.matches(key.portal) for portal in self.portals))
-            and (self.ifaces is None or key.iface in self.ifaces)
-        )
+    old: t.Optional[Record]
+    new: Record
+    found_by: t.Optional[Discovery] = None
 
 
 @dataclass(frozen=True)
@@ -81,57 +74,6 @@ class Found:
     tried: t.Mapping[NodeKey, t.Optional[IscsiError]] = field(default_factory=dict)
     #: who would lose a disk if the sessions with these sids ended together; known of those the task may end
     users: t.Mapping[t.FrozenSet[int], t.Sequence[User]] = field(default_factory=dict)
-
-
-def parse_nodes(entries: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[WantedNode]:
-    """Check and read the option ``nodes``; raises ``InputError``."""
-    nodes = []
-    for entry in entries:
-        portals, ifaces = entry.get("portals"), entry.get("ifaces")
-        if portals == [] or ifaces == []:
-            raise InputError(f"node {entry['target']}", "has an empty list of portals or ifaces", "Leave the option out to mean what is recorded")
-        nodes.append(WantedNode(
-            check_iscsi_name(entry["target"]),
-            None if portals is None else tuple(dict.fromkeys(parse_portal(text) for text in portals)),
-            None if ifaces is None else tuple(dict.fromkeys(ifaces)),
-        ))
-    return nodes
-
-
-def wanted_keys(nodes: t.Sequence[WantedNode], database: Database) -> t.List[NodeKey]:
-    """The nodes that ``present`` and ``logged_in`` mean, recorded or to be recorded, each once, in the order of the option.
-
-    Raises ``InputError`` where nothing is recorded of a target that comes without portals, where a portal without tpgt
-    fits two records that differ in it, and where an iface is not recorded.
-    """
-    keys: t.Dict[NodeKey, None] = {}
-    for node in nodes:
-        known = database.nodes_of(node.target)
-        portals = node.portals
-        if portals is None:
-            portals = tuple(dict.fromkeys(key.portal for key in known))
-            if not portals:
-                raise InputError(f"target {node.target}", "is not recorded on this host, and the task gives no portals for it",
-                                 "Give its portals, or run iscsi_discovery first")
-        for portal in portals:
-            for key in _keys_at(node, portal, known):
-                keys[key] = None
-    for key in keys:
-        if key not in database.nodes and not database.has_iface(key.iface):
-            raise InputError(f"iface {key.iface}", "is not recorded on this host", "Create it first, or leave ifaces out")
-    return list(keys)
-
-
-def _keys_at(node: WantedNode, portal: Portal, known: t.Sequence[NodeKey]) -> t.List[NodeKey]:
-    here = [key for key in known if portal.matches(key.portal)]
-    tags = sorted({str(key.portal) for key in here})
-    if len(tags) > 1:
-        raise InputError(f"portal {portal} of {node.target}", f"is recorded more than once ({' and '.join(tags)})",
-                         "Write the portal group tag behind the portal, and remove the record that is not right (state: absent)")
-    if node.ifaces is None:
-        return here or [NodeKey(node.target, portal)]
-    at = here[0].portal if here else portal
-    return [NodeKey(node.target, at, iface) for iface in node.ifaces]
 
 
 class NodeTask:
@@ -180,7 +122,7 @@ class NodeTask:
 
     def _try(self, found: Found) -> t.Mapping[NodeKey, t.Optional[IscsiError]]:
         records = self._records(found)
-        missing = {key: record for key, (_old, record) in records.items() if _lacks_session(key, record, found.sessions)}
+        missing = {key: record.new for key, record in records.items() if _lacks_session(key, record.new, found.sessions)}
         if not missing or found.conf.initiator_name is None:
             return {}
         # the node is the object of the error, since a portal serves many
@@ -193,41 +135,65 @@ class NodeTask:
         """The steps to what the options say."""
         return self._plan_made(found) if self._state in _MAKES else self._plan_gone(found)
 
-    def _records(self, found: Found) -> t.Dict[NodeKey, t.Tuple[t.Optional[Record], Record]]:
-        """The record each node has, and the one it shall have."""
-        records: t.Dict[NodeKey, t.Tuple[t.Optional[Record], Record]] = {}
-        for key in wanted_keys(self._nodes, found.database):
-            stored = found.database.nodes.get(key)
-            old = None if stored is None else stored.record
-            base = old if old is not None else new_node(
-                found.conf.iscsid, target=key.target, portal=key.portal, iface=found.database.iface_record(key.iface), version=found.conf.version)
-            record = base.with_settings(self._settings)
-            if record != old:
-                check_chap_complete(f"node {key}", record.settings)
-            records[key] = (old, record)
+    def _leaving(self, found: Found) -> t.Dict[NodeKey, str]:
+        return leaving_nodes(self._nodes, found.database, found.sessions) if self._params["repair"] else {}
+
+    def _records(self, found: Found) -> t.Dict[NodeKey, Records]:
+        """The records of all nodes that the task makes, but for damaged ones that it may not repair."""
+        records: t.Dict[NodeKey, Records] = {}
+        for key in wanted_keys(self._nodes, found.database, self._leaving(found)):
+            if key not in found.database.damaged or self._params["repair"]:
+                records[key] = self._records_of(key, found)
         return records
+
+    def _records_of(self, key: NodeKey, found: Found) -> Records:
+        stored = found.database.nodes.get(key)
+        old = None if stored is None else stored.record
+        base, found_by = old, None
+        if base is None and key in found.database.damaged:
+            base, found_by = node_anew(key, found.database, found.conf)
+        elif base is None:
+            base, found_by = new_node(found.conf.iscsid, target=key.target, portal=key.portal, iface=found.database.iface_record(key.iface),
+                                      version=found.conf.version), STATIC
+        record = base.with_settings(self._settings)
+        if record != old:
+            check_chap_complete(f"node {key}", record.settings)
+        return Records(old, record, found_by)
+
+    def _damaged(self, found: Found) -> t.List[NodeKey]:
+        """The nodes that the task means, whose record is damaged and may not be repaired."""
+        if self._params["repair"] or self._state == "logged_out":
+            return []
+        if self._state == "absent":
+            return [key for key in found.database.damaged if any(node.covers(key) for node in self._nodes)]
+        return [key for key in wanted_keys(self._nodes, found.database) if key in found.database.damaged]
 
     def _plan_made(self, found: Found) -> Plan:
         records = self._records(found)
-        steps = [
-            Step("record node" if old is None else "update node", str(key), *record_sides(old, new), work=("write", key, new))
-            for key, (old, new) in records.items() if new != old
-        ]
+        steps = [forget_step(key, reason, found.database, ("delete", key, None)) for key, reason in self._leaving(found).items()]
+        steps.extend(self._write_step(key, record, found) for key, record in records.items() if record.new != record.old)
         pending = self._pending(records, found)
         if self._params["relogin"]:
             steps.extend(self._relogin_steps(pending, found))
         if self._state == "logged_in":
             steps.extend(
                 Step("log in to", str(key), "no session\n", "session\n", work=("login", key, None))
-                for key, (_old, new) in records.items() if key not in self._failed and _lacks_session(key, new, found.sessions)
+                for key, record in records.items() if key not in self._failed and _lacks_session(key, record.new, found.sessions)
             )
         facts = {"pending_relogin": [
             {"target": key.target, "portal": str(key.portal), "iface": key.iface, "sid": session.sid, "differs": names} for key, session, names in pending]}
         return Plan(steps, found.database.problems, facts)
 
-    def _pending(self, records: t.Mapping[NodeKey, t.Tuple[t.Optional[Record], Record]], found: Found) -> t.List[t.Tuple[NodeKey, Session, t.List[str]]]:
+    @staticmethod
+    def _write_step(key: NodeKey, record: Records, found: Found) -> Step:
+        work = ("write", key, record)
+        if key in found.database.damaged:
+            return repair_step(f"node {key}", found.database.damaged[key], record.new, work)
+        return Step("record node" if record.old is None else "update node", str(key), *record_sides(record.old, record.new), work=work)
+
+    def _pending(self, records: t.Mapping[NodeKey, Records], found: Found) -> t.List[t.Tuple[NodeKey, Session, t.List[str]]]:
         pending = []
-        for key, (old, new) in records.items():
+        for key, (old, new, _found_by) in records.items():
             changed = [] if old is None else [word for word in _changed(old, new) if changes_a_session(word)]
             for session in found.sessions:
                 if not session.belongs_to(key):
@@ -253,6 +219,9 @@ class NodeTask:
         if self._state == "absent":
             keys = dict.fromkeys(key for node in self._nodes for key in found.database.nodes_of(node.target) if node.covers(key))
             steps.extend(Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete", key, None)) for key in keys)
+            if self._params["repair"]:
+                steps.extend(forget_step(key, "damaged", found.database, ("delete", key, None))
+                             for key in found.database.damaged if any(node.covers(key) for node in self._nodes))
         return Plan(steps, found.database.problems)
 
     def _refuse_if_used(self, going: t.Sequence[Session], found: Found) -> None:
@@ -271,10 +240,10 @@ class NodeTask:
         if "write" in by_kind or "delete" in by_kind:
             installed_version(self._location)  # refuses where there is none: nobody would read what we write
             with open_writer(self._location) as writer:
-                for key, record in by_kind.get("write", ()):
-                    writer.write_node(key, record)
                 for key, _none in by_kind.get("delete", ()):
                     writer.delete_node(key)
+                for key, record in by_kind.get("write", ()):
+                    writer.write_node(key, record.new, record.found_by)
         for key, session in by_kind.get("relogin", ()):
             self._relogin(key, session)
         self._login([key for key, _none in by_kind.get("login", ())])
@@ -306,10 +275,17 @@ class NodeTask:
 
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
         """Wait for the disks, say what became of each path, and fail where ``require`` is not met."""
+        damaged = self._damaged(found)
         if self._state != "logged_in":
+            if damaged:
+                raise _not_repaired(damaged, found.database)
             return {"problems": self._noticed}
         records = self._records(found)
-        paths = [self._path(key, record, found.sessions, done) for key, (_old, record) in records.items()]
+        paths = [self._path(key, record.new, found.sessions, done) for key, record in records.items()]
+        for key in damaged:
+            error = _not_repaired([key], found.database)
+            self._failed[key] = error.as_problem()
+            paths.append(self._path(key, None, found.sessions, done))
         if any(path["verdict"] == "failed" for path in paths):
             self._require(paths)
         ours = [session for session in found.sessions if any(session.belongs_to(key) for key in records)]
@@ -320,14 +296,14 @@ class NodeTask:
             return {"paths": paths, "disks": [disk.as_fact() for disk in attached.disks], "problems": problems + list(attached.problems)}
         return {"paths": paths, "disks": [disk.as_fact() for disk in read_disks(ours)], "problems": problems}
 
-    def _path(self, key: NodeKey, record: Record, sessions: t.Sequence[Session], done: bool) -> t.Dict[str, t.Any]:
+    def _path(self, key: NodeKey, record: t.Optional[Record], sessions: t.Sequence[Session], done: bool) -> t.Dict[str, t.Any]:
         path: t.Dict[str, t.Any] = {
             "target": key.target, "portal": str(key.portal), "iface": key.iface,
             "sids": [session.sid for session in sessions if session.belongs_to(key)],
         }
         if key in self._failed:
             path.update(verdict="failed", reason=self._failed[key]["what"])
-        elif not done and _lacks_session(key, record, sessions):
+        elif not done and record is not None and _lacks_session(key, record, sessions):
             path.update(verdict="would log in")
         else:
             path.update(verdict="logged in" if key in self._logged_in else "session exists")
@@ -345,6 +321,13 @@ class NodeTask:
         error = LoginError(f"{len(failed)} of {len(paths)} paths", f"could not be logged in to ({words})", ". ".join(remedies))
         error.facts.update(paths=list(paths))
         raise error
+
+
+def _not_repaired(keys: t.Sequence[NodeKey], database: Database) -> DamagedError:
+    """What stands in the way of nodes whose record is damaged, where the task may not repair them."""
+    words = "; ".join(f"{database.damaged[key].path} {database.damaged[key].what}" for key in keys)
+    return DamagedError(", ".join(f"node {key}" for key in keys), f"the stored record is damaged ({words}) and was left as it is",
+                        "Say repair: true to have it written anew, or restore the file from a backup")
 
 
 class LoginError(IscsiError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -29,6 +30,17 @@ class Stored(t.NamedTuple):
     path: str
 
 
+class Damaged(t.NamedTuple):
+    """A file that stands where a record is expected and is none. ``text`` may hold secrets and is never shown."""
+
+    path: str
+    what: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Damaged({self.path!r}, {self.what!r})"
+
+
 class Discovery(t.NamedTuple):
     """How a node was found: the kind, and for SEND_TARGETS and ISNS the address that was asked."""
 
@@ -40,6 +52,10 @@ class Discovery(t.NamedTuple):
         return f"{self.kind.value} discovery" + (f" at {Portal(self.host, self.port)}" if self.host else "")
 
 
+_REPAIR: t.Mapping[Kind, str] = {
+    Kind.NODE: "Say repair: true in a task that names the node (iscsi_node or iscsi_discovery), or restore the file from a backup",
+    Kind.SEND_TARGETS: "Say repair: true in a task of iscsi_discovery that asks this portal, or restore the file from a backup",
+}
 STATIC = Discovery(Kind.STATIC)
 FW = Discovery(Kind.FW)
 Problem = t.Dict[str, str]
@@ -56,6 +72,10 @@ class Database:
     isns: t.Dict[Endpoint, Stored] = field(default_factory=dict)
     #: from each discovery record (and STATIC and FW) the nodes it is linked to
     linked: t.Dict[Discovery, t.Set[NodeKey]] = field(default_factory=dict)
+    #: nodes and SendTargets discoveries whose file is damaged, and which discovery is linked to such a node
+    damaged: t.Dict[NodeKey, Damaged] = field(default_factory=dict)
+    damaged_send_targets: t.Dict[Endpoint, Damaged] = field(default_factory=dict)
+    damaged_found_by: t.Dict[NodeKey, Discovery] = field(default_factory=dict)
     problems: t.List[Problem] = field(default_factory=list)
 
     @property
@@ -79,6 +99,12 @@ class Database:
         if key in self.nodes:
             return key
         return next((each for each in self.nodes_of(key.target, key.portal.endpoint) if each.iface == key.iface and each.portal.matches(key.portal)), None)
+
+    def find_damaged(self, key: NodeKey) -> t.Optional[NodeKey]:
+        """The same for a node whose record is damaged."""
+        if key in self.damaged:
+            return key
+        return next((each for each in self.damaged if each._replace(portal=key.portal) == key and each.portal.matches(key.portal)), None)
 
     def has_iface(self, name: str) -> bool:
         return name in BUILT_IN_IFACES or name in self.ifaces
@@ -136,21 +162,22 @@ def _problem(database: Database, subject: str, what: str, remedy: str) -> None:
     database.problems.append({"object": subject, "what": what, "remedy": remedy})
 
 
-def _load(database: Database, path: str, kind: Kind) -> t.Optional[Stored]:
+def _load(database: Database, path: str, kind: Kind) -> t.Union[None, Stored, Damaged]:
     data = read_bytes(path)
     if data is None:
         return None  # somebody removed it since the folder was read
+    text = data.decode("utf-8", "surrogateescape")
     try:
-        return Stored(parse_record(data.decode("utf-8", "surrogateescape"), path, kind), path)
+        return Stored(parse_record(text, path, kind), path)
     except DamagedError as error:
-        database.problems.append(error.as_problem())
-        return None
+        _problem(database, path, error.what, _REPAIR.get(kind, error.remedy))
+        return Damaged(path, error.what, text)
 
 
 def _read_ifaces(database: Database) -> None:
     for entry in _entries(database.location.ifaces):
         stored = _load(database, entry.path, Kind.IFACE) if entry.is_file() else None
-        if stored is None or not stored.record.settings:  # the example that packages install holds comments only
+        if not isinstance(stored, Stored) or not stored.record.settings:  # the example that packages install holds comments only
             continue
         database.ifaces[entry.name] = stored
 
@@ -181,6 +208,10 @@ def _portal_of(name: str) -> t.Optional[Portal]:
 
 def _read_node(database: Database, target: str, portal: Portal, iface: str, path: str) -> None:
     stored = _load(database, path, Kind.NODE)
+    if isinstance(stored, Damaged):
+        bound = re.search(r"(?m)^iface\.iscsi_ifacename = (\S+)$", stored.text)
+        database.damaged[NodeKey(target, portal, iface or (bound.group(1) if bound else "default"))] = stored
+        return
     if stored is None:
         return
     key = NodeKey(target, portal, iface or stored.record.get("iface.iscsi_ifacename", "default"))
@@ -203,7 +234,10 @@ def _read_discoveries(database: Database, kind: Kind, folder: str, config: str, 
         stored = _load(database, os.path.join(entry.path, config) if entry.is_dir() else entry.path, kind)
         discovery = Discovery(kind, *portal.endpoint)
         database.linked.setdefault(discovery, set())
-        if stored is not None:
+        if isinstance(stored, Damaged):
+            if kind is Kind.SEND_TARGETS:
+                database.damaged_send_targets[portal.endpoint] = stored
+        elif stored is not None:
             into[portal.endpoint] = stored
         elif entry.is_dir() and not os.path.lexists(os.path.join(entry.path, config)):
             _problem(database, entry.path, "has no record of the discovery, only the folder",
@@ -225,6 +259,8 @@ def _read_link(database: Database, discovery: Discovery, entry: os.DirEntry[str]
     key = parse_link(entry.name)
     if key is None:
         _problem(database, entry.path, "is not the name of a link to a node", "Remove it; iscsiadm complains about it whenever it deletes the discovery")
+    elif key in database.damaged:  # named already
+        database.damaged_found_by[key] = discovery
     elif key not in database.nodes:
         _problem(database, entry.path, "leads to a node that has no record", "Remove the link, or discover again")
     else:
@@ -237,13 +273,13 @@ def _look_for_problems(database: Database) -> None:
         tags.setdefault((key.target, key.portal.endpoint), set()).add(key.portal.tpgt)
         if key.iface not in BUILT_IN_IFACES and key.iface not in database.ifaces:
             _problem(database, str(key), f"is bound to iface {key.iface}, which has no record in {database.location.ifaces}",
-                     "Write the iface again, or remove the node")
+                     "Write the iface again, or remove the node: repair: true in a task that names it")
         _look_at_link(database, key, stored)
     for (target, endpoint), found in tags.items():
         if len(found) > 1:
             names = ", ".join("none" if tag is None else str(tag) for tag in sorted(found, key=lambda tag: -1 if tag is None else tag))
             _problem(database, f"{target} at {Portal(*endpoint).address}", f"has records with different portal group tags ({names})",
-                     "Discover to see which tag the target gives now, and remove the others")
+                     "Discover to see which tag the target gives now; a task that names it, with repair: true, removes the others")
     for name, stored in _all(database):
         unknown = stored.record.unknown_keys(database.location.version)
         if unknown:

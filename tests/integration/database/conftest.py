@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -14,9 +16,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 HERE = Path(__file__).parent
 CONF = Path("/etc/iscsi/iscsid.conf")
+Run = t.Callable[..., t.Dict[str, t.Any]]
 
 
 class Host:
@@ -106,3 +110,19 @@ def host(_host: Host) -> Host:
     _host.clear()
     _host.configure(CONF.read_text())
     return _host
+
+
+@pytest.fixture
+def run(host: Host, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a module as Ansible does, up to its process: options in, what it printed out."""
+
+    def one(name: str, *, check: bool = False, diff: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
+        module = importlib.import_module(f"ansible_collections.lunar.iscsi.plugins.modules.{name}")
+        given = {"root": str(host.root), "_ansible_check_mode": check, "_ansible_diff": diff, **options}
+        with patch_module_args(given), pytest.raises(SystemExit):
+            module.main()
+        text = capsys.readouterr().out
+        assert "plain-secret" not in json.dumps({**json.loads(text), "invocation": None}), "a secret in the result"
+        return t.cast(t.Dict[str, t.Any], json.loads(text))
+
+    return one

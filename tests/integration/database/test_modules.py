@@ -5,36 +5,16 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import typing as t
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 if t.TYPE_CHECKING:
-    from conftest import Host
+    from conftest import Host, Run
 
 ONE = "iqn.2026-11.org.example:one"
 TWO = "iqn.2026-11.org.example:two"
 SECRET = "plain-secret-of-discovery"
-Run = t.Callable[..., t.Dict[str, t.Any]]
-
-
-@pytest.fixture
-def run(host: Host, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a module as Ansible does, up to its process: options in, what it printed out."""
-
-    def one(name: str, *, check: bool = False, diff: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
-        module = importlib.import_module(f"ansible_collections.lunar.iscsi.plugins.modules.{name}")
-        given = {"root": str(host.root), "_ansible_check_mode": check, "_ansible_diff": diff, **options}
-        with patch_module_args(given), pytest.raises(SystemExit):
-            module.main()
-        text = capsys.readouterr().out
-        assert "plain-secret" not in json.dumps({**json.loads(text), "invocation": None}), "a secret in the result"
-        return t.cast(t.Dict[str, t.Any], json.loads(text))
-
-    return one
 
 
 def recorded(host: Host) -> t.List[str]:

@@ -13,7 +13,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_iface, new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Iface, Lun, Session
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, Discovery, Stored, as_discovery
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Damaged, Database, Discovery, Stored, as_discovery
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import NEWEST
 
 ONE = "iqn.2026-11.org.example:one"
@@ -39,6 +39,7 @@ def send_targets(asked: Portal, *nodes: Node) -> t.Tuple[Portal, t.Sequence[Node
 
 def database(
     *nodes: Node, discoveries: t.Sequence[t.Tuple[Portal, t.Sequence[Node]]] = (), ifaces: t.Optional[t.Mapping[str, str]] = None,
+    damaged: t.Optional[t.Mapping[NodeKey, str]] = None,
 ) -> Database:
     linked: t.Dict[Discovery, t.Set[NodeKey]] = {as_discovery(asked): {key for key, _record in found} for asked, found in discoveries}
     return Database(
@@ -47,6 +48,7 @@ def database(
         ifaces={name: Stored(new_iface(name, {"iface.transport_name": transport}, version=NEWEST), f"/{name}") for name, transport in (ifaces or {}).items()},
         send_targets={asked.endpoint: Stored(new_send_targets({}, asked, version=NEWEST), f"/{asked}") for asked, _found in discoveries},
         linked=linked,
+        damaged={key: Damaged(f"/{key}", "is empty" if not text else "was cut off", text) for key, text in (damaged or {}).items()},
     )
 
 
@@ -59,13 +61,13 @@ def discovery_params(**given: t.Any) -> t.Dict[str, t.Any]:
     return {
         "portals": ["192.0.2.1"], "state": "present", "targets": None, "networks": None, "link_local": False, "ifaces": None, "settings": None,
         "add": True, "update": False, "prune": False, "persistent": True, "method": "native", "initiator_name": None, "require": "any",
-        "timeout": 10, "auth": None, "root": "/", **given,
+        "repair": False, "timeout": 10, "auth": None, "root": "/", **given,
     }
 
 
 def node_params(**given: t.Any) -> t.Dict[str, t.Any]:
     return {
         "nodes": [{"target": ONE, "portals": None, "ifaces": None}], "state": "present", "startup": None, "leading_login": None, "nr_sessions": None,
-        "scan": None, "profile": None, "settings": None, "require": "all", "probe": "login", "relogin": False, "force": False, "timeout": 30,
+        "scan": None, "profile": None, "settings": None, "require": "all", "probe": "login", "relogin": False, "force": False, "repair": False, "timeout": 30,
         "auth": None, "root": "/", **given,
     }

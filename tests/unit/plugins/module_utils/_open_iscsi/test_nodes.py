@@ -13,7 +13,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import Found, NodeTask, parse_nodes, wanted_keys
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import Found, NodeTask
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import parse_nodes, wanted_keys
 
 from .builders import A, B, ONE, TWO, conf, database, node, node_params, session
 
