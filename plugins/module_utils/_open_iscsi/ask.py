@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import CHAP_ALGORITHMS
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, IscsiError, PeerError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import CommandError, InputError, IscsiError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sockets import Job, run_jobs
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
@@ -110,8 +110,9 @@ class Asker:
         for portal in portals:
             try:
                 answers.append(Answer(portal, _group(iscsiadm.discover(portal, timeout=self._timeout))))
-            except (PeerError, HostError) as error:
-                answers.append(Answer(portal, error=error))
+            except (PeerError, CommandError) as error:
+                # the portal is what failed to answer, not the command
+                answers.append(Answer(portal, error=PeerError(f"portal {portal}", error.what, error.remedy)))
         return answers
 
 

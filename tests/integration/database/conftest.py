@@ -21,6 +21,12 @@ from ansible.module_utils.testing import patch_module_args
 HERE = Path(__file__).parent
 CONF = Path("/etc/iscsi/iscsid.conf")
 Run = t.Callable[..., t.Dict[str, t.Any]]
+MODULE = """
+import importlib, json, sys
+from ansible.module_utils.testing import patch_module_args
+with patch_module_args(json.load(sys.stdin)):
+    importlib.import_module("ansible_collections.lunar.iscsi.plugins.modules." + sys.argv[1]).main()
+"""
 
 
 class Host:
@@ -53,6 +59,13 @@ class Host:
 
     def iscsiadm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("iscsiadm", *arguments, check=check)
+
+    def module(self, name: str, **options: t.Any) -> t.Dict[str, t.Any]:
+        """Run a module inside, where this host is ``/``: options in, what it printed out."""
+        argv = self.inside(sys.executable, "-c", MODULE, name)
+        done = subprocess.run(argv, input=json.dumps(options), capture_output=True, text=True, timeout=100, check=False)
+        assert done.stdout, done.stderr
+        return t.cast(t.Dict[str, t.Any], json.loads(done.stdout))
 
     def files(self) -> t.Dict[str, str]:
         """Every record and link under /etc/iscsi: path to content, or to where a link leads."""
