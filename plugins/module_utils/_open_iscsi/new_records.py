@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, TPGT_UNKNOWN, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import as_read, settings_from_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
@@ -23,7 +24,7 @@ def new_node(
     """The record of a node as iscsiadm creates it: by ``-m discovery`` where ``discovery`` says so, else by ``-m node -o new``.
 
     ``iface`` is the iface's record (``iface=None`` is the default iface). iscsiadm asks a running iscsid for the configuration;
-    this is what it makes with one that runs.
+    this is what it makes with one that runs. ``InputError`` where iscsiadm would make a record that keeps it from listing any node.
     """
     how = as_discovery(discovery)
     settings = settings_from_conf(Kind.NODE, conf, version)
@@ -41,6 +42,11 @@ def new_node(
         settings.update(_iface_settings(iface, version))
     elif how.kind in (Kind.SEND_TARGETS, Kind.ISNS):
         settings["iface.transport_name"] = "tcp"
+    if portal.tpgt is None and iface_family(settings, version) == 6:
+        # iscsiadm reads a record without tag before it knows the iface, and takes the settings of IPv6 ifaces in it for unknown ones
+        raise InputError(f"node {target} at {portal} via iface {settings['iface.iscsi_ifacename']}",
+                         "has an IPv6 iface and no portal group tag; with such a record iscsiadm could list no node of this host any more",
+                         "Write the portal group tag behind the portal: address:port,tpgt")
     if how.kind is Kind.FW:
         settings["node.startup"] = settings["node.conn[0].startup"] = "onboot"
     return _record(Kind.NODE, settings, version)

@@ -63,7 +63,8 @@ class Host:
     def module(self, name: str, **options: t.Any) -> t.Dict[str, t.Any]:
         """Run a module inside, where this host is ``/``: options in, what it printed out."""
         argv = self.inside(sys.executable, "-c", MODULE, name)
-        done = subprocess.run(argv, input=json.dumps(options), capture_output=True, text=True, timeout=100, check=False)
+        path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)  # inside, the working folder is another one
+        done = subprocess.run(argv, input=json.dumps(options), env=dict(os.environ, PYTHONPATH=path), capture_output=True, text=True, timeout=100, check=False)
         assert done.stdout, done.stderr
         return t.cast(t.Dict[str, t.Any], json.loads(done.stdout))
 
