@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every example of README.md and of the roles' README files, run to the letter on hosts of the lab."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+if t.TYPE_CHECKING:
+    from conftest import Reset, Shell
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "roles").glob("*/README.md"))]
+BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECRETS = {"vault_chap": "plain-secret-chap", "vault_disc": "plain-secret-disc"}
+RHELN1 = "iqn.2003-01.org.linux-iscsi.rheln1"
+DISK1 = "iqn.2026-11.org.example:disk1"
+
+
+def examples() -> t.Dict[str, str]:
+    """The YAML blocks of all pages, by page and number."""
+    return {f"{page.relative_to(ROOT)} {number}": text for page in PAGES for number, text in enumerate(BLOCK.findall(page.read_text("utf-8")), 1)}
+
+
+EXAMPLES = examples()
+
+
+def serve(shell: Shell, name: str, *lines: str) -> None:
+    """A target with one disk, by the host's own tools."""
+    outside = [line for line in lines if "discovery" in line]
+    described = "\n".join([*outside, f"<target {name}>", "backing-store /srv/disk.img", *(line for line in lines if line not in outside), "</target>"])
+    shell("target", f"""set -e
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy tgt >/dev/null
+        truncate --size 64M /srv/disk.img
+        printf '%s\\n' '{described}' > /etc/tgt/conf.d/example.conf
+        systemctl restart tgt""")
+
+
+def play(text: str, lab: t.Mapping[str, t.Any], folder: Path) -> int:
+    """Run an example on the initiator with the real ansible-playbook; how many tasks changed something. Fails if the play fails."""
+    if not any("hosts" in entry for entry in yaml.safe_load(text)):
+        text = "- hosts: all\n  gather_facts: false\n  tasks:\n" + "".join(f"    {line}\n" for line in text.splitlines())
+    (folder / "example.yml").write_text(text, "utf-8")
+    (folder / "secrets.yml").write_text(yaml.safe_dump(SECRETS), "utf-8")
+    (folder / "groups.yml").write_text(yaml.safe_dump({"web": {"hosts": {"initiator": {}}}}), "utf-8")
+    done = subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", lab["inventory"], "-i", str(folder / "groups.yml"),
+                           "--limit", "initiator", "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
+                          capture_output=True, text=True, timeout=600, check=False, env=dict(os.environ, NO_COLOR="1"))
+    recap = re.search(r"^initiator +: ok=[1-9]\d* +changed=(\d+) +unreachable=0 +failed=0 ", done.stdout, re.MULTILINE)
+    assert done.returncode == 0 and recap, done.stdout[-5000:] + done.stderr[-2000:]
+    assert not [secret for secret in SECRETS.values() if secret in done.stdout + done.stderr]
+    return int(recap.group(1))
+
+
+def role_from_readme(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, RHELN1, f"incominguser host1 {SECRETS['vault_chap']}")
+    assert play(text, lab, folder) > 0
+    assert shell("initiator", "findmnt --noheadings --output FSTYPE --mountpoint /srv/data") == "ext4\n"
+    assert shell("initiator", "iscsiadm -m session").count(RHELN1) == 2
+    assert play(text, lab, folder) == 0
+
+
+def role_from_its_own_readme(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, DISK1, f"incominguser host1 {SECRETS['vault_chap']}")
+    assert play(text, lab, folder) > 0
+    assert shell("initiator", "findmnt --noheadings --output FSTYPE --mountpoint /srv/data") == "ext4\n"
+    assert shell("initiator", "iscsiadm -m session").count(DISK1) == 1
+    assert play(text, lab, folder) == 0
+
+
+def step_by_step(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, RHELN1, f"incomingdiscoveryuser disc {SECRETS['vault_disc']}")
+    install(shell)
+    before, end = text.rsplit("\n- name:", 1)
+    assert play(before, lab, folder) == 2  # discovery and login; the third only reads
+    sessions = shell("initiator", "iscsiadm -m session")
+    assert sorted(re.findall(r"(\S+):3260,1 ", sessions)) == ["192.168.56.101", "[fd00:56::101]"]
+    assert shell("initiator", "cat /sys/class/iscsi_session/session*/recovery_tmo | sort -u") == "15\n"
+    assert shell("initiator", "lsblk --noheadings --nodeps --bytes --scsi --output TRAN,SIZE | sort -u").split() == ["iscsi", str(64 << 20)]
+    assert play(before, lab, folder) == 0
+    assert play("- name:" + end, lab, folder) == 1
+    assert "No active sessions" in shell("initiator", "iscsiadm -m session 2>&1 || true")
+    assert shell("initiator", "iscsiadm -m node 2>&1 || true").count(RHELN1) == 0
+
+
+def system_that_does_not_run(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    install(shell)
+    shell("initiator", """set -e
+        mkdir -p /mnt/sysimage/etc /mnt/sysimage/usr/sbin
+        cp -a /etc/iscsi /etc/os-release /mnt/sysimage/etc/
+        cp -a /usr/sbin/iscsiadm /mnt/sysimage/usr/sbin/""")
+    assert play(text, lab, folder) == 1
+    assert shell("initiator", "iscsiadm -m node 2>&1 || true").count(RHELN1) == 0
+    # the host's own tool reads what was written for the other system
+    shown = shell("initiator", f"""unshare --mount sh -c 'mount --bind /mnt/sysimage/etc/iscsi /etc/iscsi
+        iscsiadm -m node -T {RHELN1} -p 192.168.56.101:3260,1'""")
+    assert "node.startup = automatic\n" in shown
+    assert play(text, lab, folder) == 0
+
+
+def install(shell: Shell) -> None:
+    shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
+
+
+#: how each example is set up and seen, in the order of the pages
+WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], None]] = {
+    "README.md 1": role_from_readme,
+    "README.md 2": step_by_step,
+    "README.md 3": system_that_does_not_run,
+    "roles/initiator/README.md 1": role_from_its_own_readme,
+}
+
+
+def test_every_example_is_run() -> None:
+    assert sorted(EXAMPLES) == sorted(WITNESSES)
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES))
+def test_example(example: str, lab: t.Mapping[str, t.Any], reset: Reset, shell: Shell, tmp_path: Path) -> None:
+    reset()
+    WITNESSES[example](EXAMPLES[example], lab, shell, tmp_path)
