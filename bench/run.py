@@ -1,0 +1,126 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure, print the ratios, write bench/README.md; end with 1 where a bound is not kept: python bench/run.py [WORD in the name of a part ...]."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import typing as t
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / ".build"
+sys.path[:0] = [str(BUILD), str(ROOT / "bench"), str(ROOT / "tests" / "integration" / "database")]
+
+from conftest import Host  # noqa: E402
+from measure import TITLES, Row  # noqa: E402
+from rows import PORTALS, Bench, names  # noqa: E402
+
+ANSIBLE = "ansible>=12,<13"
+PAGE = ROOT / "bench" / "README.md"
+MARK = "<!-- what follows is written by make bench -->\n"
+
+
+def community() -> Path:
+    """A folder of collections with community.general, from the package ansible."""
+    place = BUILD / "bench" / ANSIBLE
+    if not (place / "ansible_collections" / "community" / "general").is_dir():
+        print(f"installing {ANSIBLE} for the comparison", flush=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", str(place), ANSIBLE], check=True)
+    return place
+
+
+@contextlib.contextmanager
+def bench(targets: int) -> t.Iterator[Bench]:
+    """A host of its own with a tgtd that serves so many targets."""
+    with tempfile.TemporaryDirectory(prefix="lunar-bench-") as folder:
+        (Path(folder) / "host").mkdir()
+        host = Host(Path(folder) / "host")
+        try:
+            host.start_tgtd(names(targets), PORTALS)
+            yield Bench(host, Path(folder), [BUILD, community()])
+        finally:
+            host.stop()
+
+
+def discovery() -> t.Iterator[Row]:
+    for count, bound in ((1, 1.3), (100, 1.3), (1000, 2.0)):
+        with bench(count) as one:
+            yield from one.discovery_and_ping(count, bound)
+
+
+def library() -> t.Iterator[Row]:
+    with bench(500) as one:
+        yield one.library_and_iscsi_ls(500, 10.0)
+
+
+def nodes() -> t.Iterator[Row]:
+    with bench(250) as one:
+        yield from one.node_and_loop(500)
+
+
+def processes() -> t.Iterator[Row]:
+    """Not times but counts: the processes started for 500 records and for 10; their ratio has to be 1."""
+    with bench(1) as one:
+        for label, many, few in zip(("first run", "unchanged"), one.processes(500), one.processes(10)):
+            print(f"  processes started by iscsi_node, {label}: {many} for 500 records, {few} for 10", flush=True)
+            COUNTS.append(f"- `iscsi_node`, {label}: {many} processes started for 500 records, {few} for 10.")
+            if many != few:
+                MISSED.append(f"processes started by iscsi_node, {label}")
+    yield from ()
+
+
+PARTS: t.Mapping[str, t.Callable[[], t.Iterator[Row]]] = {"discovery": discovery, "library": library, "nodes": nodes, "processes": processes}
+COUNTS: t.List[str] = []
+MISSED: t.List[str] = []
+
+
+def table(rows: t.Sequence[Row]) -> t.List[str]:
+    """The rows, as a Markdown table."""
+    return ["| " + " | ".join(cells) + " |" for cells in (TITLES, ["---"] * len(TITLES), *(row.cells() for row in rows))]
+
+
+def write_page(rows: t.Sequence[Row]) -> None:
+    """The result of a whole run, under the text of bench/README.md."""
+    facts = [
+        f"Run of {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, {first_line(str(Path(sys.executable).with_name('ansible')), '--version')}.",
+        "", *table(rows), "", *COUNTS,
+    ]
+    PAGE.write_text(PAGE.read_text("utf-8").partition(MARK)[0] + MARK + "\n" + "\n".join(facts) + "\n", "utf-8")
+    print(f"written to {PAGE.relative_to(ROOT)}")
+
+
+def first_line(*argv: str) -> str:
+    """The first line of what a command prints."""
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+def main(words: t.Sequence[str]) -> int:
+    if os.geteuid() != 0:
+        sys.exit("The measurements need namespaces of their own, so they need root: sudo make bench")
+    rows: t.List[Row] = []
+    for name, part in PARTS.items():
+        if not words or any(word in name for word in words):
+            print(f"measuring: {name}", flush=True)
+            for row in part():
+                rows.append(row)
+                print("  " + ", ".join(f"{title} {cell}" for title, cell in zip(TITLES, row.cells())), flush=True)
+    MISSED.extend(row.what for row in rows if not row.kept)
+    print("\n".join(["", *table(rows), "", *COUNTS]))
+    if not words:
+        write_page(rows)
+    for missed in MISSED:
+        print(f"bound not kept: {missed}")
+    return 1 if MISSED else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
