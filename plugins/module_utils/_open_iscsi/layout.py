@@ -79,14 +79,22 @@ def locate(root: str = "/", dbroot: t.Optional[str] = None) -> Location:
     compiled = _compiled(root)
     inside = (dbroot or compiled.database or _by_existence(root)).rstrip("/")
     lock_folder = under_root(root, compiled.lock_folder or _LOCK_FOLDER)
-    return Location(root, under_root(root, inside), inside, lock_folder, _version(compiled))
+    return Location(root, under_root(root, inside), inside, lock_folder, _version(compiled, root))
 
 
-def _version(compiled: _Compiled) -> t.Optional[Version]:
+def _version(compiled: _Compiled, root: str) -> t.Optional[Version]:
     try:
-        return parse_version(compiled.version) if compiled.version else None
+        version = parse_version(compiled.version) if compiled.version else None
     except InputError:
         return None
+    return version._replace(mended=_mended_by_debian(root)) if version is not None and version.mixes_discovery_types else version
+
+
+def _mended_by_debian(root: str) -> bool:
+    """Whether the Debian package has the mended discovery types: since 2.1.11-4, and since 2.1.11-1+deb13u2 in Debian 13 (its changelog)."""
+    status = read_bytes(under_root(root, "/var/lib/dpkg/status")) or b""
+    found = re.search(rb"(?m)^Package: open-iscsi\n(?:(?!Version: ).+\n)*Version: 2\.1\.11-(\d+)(?:\+deb13u(\d+))?", status)
+    return found is not None and (int(found.group(1)) >= 4 or int(found.group(2) or 0) >= 2)
 
 
 def _by_existence(root: str) -> str:

@@ -339,19 +339,18 @@ def field(kind: Kind, key: str, version: t.Optional[Version] = None) -> Field:
 def discovery_text(how: Kind, version: Version, *, record: Kind = Kind.NODE) -> str:
     """How that version writes the way a node was found; empty where it writes nothing.
 
-    2.1.9 to 2.1.11 took one name out of the list and not its number: they write ``fw`` for static nodes and nothing for firmware ones
-    (mended in open-iscsi after 2.1.11, where the texts are right again).
+    Versions that mix up the types write ``fw`` for static nodes and nothing for firmware ones.
     """
     names = list(fields(record, version)["node.discovery_type" if record is Kind.NODE else "discovery.type"].choices)
     number = {Kind.SEND_TARGETS: 0, Kind.ISNS: 1, Kind.STATIC: 4, Kind.FW: 5}[how]
-    if version.numbers >= (2, 1, 12):
-        number -= 1 if number > 2 else 0
+    if "slp" not in names and number > 2 and not version.mixes_discovery_types:
+        number -= 1
     return names[number] if number < len(names) else ""
 
 
 def discovery_kind(text: str, version: Version) -> Kind:
     """The reverse of ``discovery_text``, for a record written by ``version``."""
-    broken = (2, 1, 9) <= version.numbers <= (2, 1, 11)
+    broken = version.mixes_discovery_types
     if text in ("send_targets", "sendtargets", "offload_send_targets"):
         return Kind.SEND_TARGETS
     if text == "isns":

@@ -12,10 +12,19 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 
 
 class Version(t.NamedTuple):
-    """A version of open-iscsi: comparable numbers, and the text it writes into its records."""
+    """A version of open-iscsi: comparable numbers, and the text it writes into its records.
+
+    2.1.9 to 2.1.11 took ``slp`` out of the names of discovery types and not its number, and so mixed up static and firmware nodes.
+    ``mended`` says that a distribution put that right without a new version.
+    """
 
     numbers: t.Tuple[int, ...]
     text: str
+    mended: bool = False
+
+    @property
+    def mixes_discovery_types(self) -> bool:
+        return (2, 1, 9) <= self.numbers <= (2, 1, 11) and not self.mended
 
 
 def parse_version(text: str) -> Version:

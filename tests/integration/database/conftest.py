@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import locate
+
 HERE = Path(__file__).parent
 CONF = Path("/etc/iscsi/iscsid.conf")
 Run = t.Callable[..., t.Dict[str, t.Any]]
@@ -32,12 +34,14 @@ with patch_module_args(json.load(sys.stdin)):
 class Host:
     """A mounted image, as far as the code under test sees it, and a running system, as far as iscsiadm does."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, program: str = "/usr/sbin/iscsiadm") -> None:
         self.root = root
         self.etc = root / "etc/iscsi"
         self.etc.mkdir(parents=True)
         (root / "usr/sbin").mkdir(parents=True)
-        shutil.copy("/usr/sbin/iscsiadm", root / "usr/sbin/iscsiadm")
+        shutil.copy(program, root / "usr/sbin/iscsiadm")
+        #: where this iscsiadm keeps its records, as it names it
+        self.database = locate(str(root)).inside
         self._others: t.List[subprocess.Popen[bytes]] = []
         (self.etc / "initiatorname.iscsi").write_text("InitiatorName=iqn.2026-11.org.example:witness\n")
         self.configure(CONF.read_text())

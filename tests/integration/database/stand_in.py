@@ -18,6 +18,8 @@ import threading
 
 COMMANDS = {8: b"iqn.2026-11.org.example:witness", 9: b"", 10: b"/etc/iscsi/iscsid.conf"}
 LONGER_THAN_ANY_ANSWER = 65536
+NAME = b"\0ISCSIADM_ABSTRACT_NAMESPACE"
+LENGTH_OF_NAMES = 108  # of sockets, on Linux
 
 
 def answer(connection: socket.socket) -> None:
@@ -34,6 +36,11 @@ def answer(connection: socket.socket) -> None:
             pass  # iscsiadm has what it wanted
 
 
+def serve(listener: socket.socket) -> None:
+    while True:
+        threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+
 def main(root: str) -> None:
     for path in ("/etc/iscsi", "/run/lock/iscsi"):
         subprocess.run(["mkdir", "-p", path, root + path], check=True)
@@ -46,15 +53,11 @@ def main(root: str) -> None:
                 file.write(text + "\n")
         subprocess.run(["mount", "--bind", root + "/sys/class", "/sys/class"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(b"\0ISCSIADM_ABSTRACT_NAMESPACE")
-    listener.listen(64)
-
-    def serve() -> None:
-        while True:
-            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
+    for called in (NAME, NAME.ljust(LENGTH_OF_NAMES, b"\0")):  # the latter is how 2.0.873 calls it
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(called)
+        listener.listen(64)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()
 

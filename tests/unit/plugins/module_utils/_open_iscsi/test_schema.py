@@ -69,3 +69,9 @@ def test_how_a_node_was_found_is_written_differently(version: str, static: str, 
     parsed = parse_version(version)
     assert (discovery_text(Kind.STATIC, parsed), discovery_text(Kind.FW, parsed)) == (static, firmware)
     assert (discovery_kind(static, parsed), discovery_kind(firmware, parsed)) == (Kind.STATIC, Kind.FW)
+
+
+def test_a_mended_version_writes_them_right() -> None:
+    mended = parse_version("2.1.11")._replace(mended=True)
+    assert (discovery_text(Kind.STATIC, mended), discovery_text(Kind.FW, mended)) == ("static", "fw")
+    assert (discovery_kind("static", mended), discovery_kind("fw", mended)) == (Kind.STATIC, Kind.FW)
