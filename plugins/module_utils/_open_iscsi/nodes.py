@@ -162,7 +162,7 @@ class NodeTask:
 
     def _damaged(self, found: Found) -> t.List[NodeKey]:
         """The nodes that the task means, whose record is damaged and may not be repaired."""
-        if self._params["repair"] or self._state == "logged_out":
+        if self._params["repair"] or self._state == "logged_out" or not found.database.damaged:
             return []
         if self._state == "absent":
             return [key for key in found.database.damaged if any(node.covers(key) for node in self._nodes)]
