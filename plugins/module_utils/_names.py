@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import typing as t
@@ -114,6 +115,7 @@ class NodeKey(t.NamedTuple):
         return f"{self.target} at {self.portal}" + ("" if self.iface == "default" else f" via iface {self.iface}")
 
 
+@functools.lru_cache(maxsize=1024)
 def normalise_host(host: str) -> str:
     """IPv6 in its short lower-case form (scope id kept), IPv4 as it is, host names in lower case without a final dot."""
     text, percent, scope = host.partition("%")

@@ -9,7 +9,6 @@ import errno
 import os
 import tempfile
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
 
@@ -146,6 +145,8 @@ def _flush(descriptors: t.Sequence[int]) -> None:
         if len(descriptors) == 1:
             os.fsync(descriptors[0])
         elif descriptors:
+            from concurrent.futures import ThreadPoolExecutor  # seldom needed, and every import costs the host at every task
+
             with ThreadPoolExecutor(_FLUSHERS) as pool:
                 list(pool.map(os.fsync, descriptors))
     except OSError as error:

@@ -16,7 +16,6 @@ import socket
 import threading
 import time
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError, PeerError
@@ -99,6 +98,8 @@ def run_jobs(
 
     if len(jobs) < 2:
         return [run(job) for job in jobs]
+    from concurrent.futures import ThreadPoolExecutor  # seldom needed, and every import costs the host at every task
+
     with ThreadPoolExecutor(max_workers=max(1, min(workers, len(jobs)))) as pool:
         return list(pool.map(run, jobs))
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -155,12 +156,19 @@ def discovery_defaults(conf: t.Mapping[str, str], version: t.Optional[Version] =
 
 def settings_from_conf(kind: Kind, conf: t.Mapping[str, str], version: t.Optional[Version] = None) -> t.Dict[str, str]:
     """Every setting of a kind of record: the built-in default, or what open-iscsi makes of the text in ``conf``."""
+    return dict(_settings_from_conf(kind, tuple(conf.items()), version))
+
+
+@functools.lru_cache(maxsize=8)
+def _settings_from_conf(kind: Kind, conf: t.Tuple[t.Tuple[str, str], ...], version: t.Optional[Version]) -> t.Mapping[str, str]:
+    """The same for a thousand records in one task is worked out once."""
+    given = dict(conf)
     settings: t.Dict[str, str] = {}
     for key, one in fields(kind, version).items():
         if "h" in one.flags:
             continue
         # iscsid.conf is read as for the default iface, which has no IPv6 settings
-        text = conf.get(key) if one.family != 6 else None
+        text = given.get(key) if one.family != 6 else None
         value = as_read(one, text) if text is not None else None
         settings[key] = one.default if value is None else value
     return settings

@@ -23,7 +23,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, leaving_nodes, node_anew, repair_step, salvage
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey, read_session_keys
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -58,7 +58,7 @@ class Found:
 
     database: Database
     conf: HostConf
-    sessions: t.Sequence[Session]
+    sessions: t.Sequence[SessionKey]
     answers: t.Sequence[Answer]
 
 
@@ -87,7 +87,7 @@ class DiscoveryTask:
         conf = read_host_conf(self._root)
         if self._answers is None:
             self._answers = self._ask(database, conf) if self._params["state"] == "present" else ()
-        return Found(database, conf, read_sessions() if self._root == "/" else (), self._answers)
+        return Found(database, conf, read_session_keys() if self._root == "/" else (), self._answers)
 
     def _ask(self, database: Database, conf: HostConf) -> t.Sequence[Answer]:
         asker = Asker(conf, database, auth=self._auth, initiator_name=self._params["initiator_name"], timeout=self._timeout)

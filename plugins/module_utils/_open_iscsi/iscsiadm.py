@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 import time
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import CommandError, InputError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner, TimedOutError, last_words
@@ -203,6 +202,8 @@ class Iscsiadm:
 
         if not wanted:
             return {}
+        from concurrent.futures import ThreadPoolExecutor  # seldom needed, and every import costs the host at every task
+
         with ThreadPoolExecutor(max_workers=max(1, min(parallel, len(wanted)))) as pool:
             waiting = {key: pool.submit(one, arguments) for key, arguments in wanted.items()}
             return {key: answer.result() for key, answer in waiting.items()}

@@ -14,13 +14,13 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf impor
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_line
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import Live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Damaged, Database, Discovery
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
 
 
-def leaving_nodes(nodes: t.Sequence[WantedNode], database: Database, sessions: t.Sequence[Session]) -> t.Dict[NodeKey, str]:
+def leaving_nodes(nodes: t.Sequence[WantedNode], database: Database, sessions: t.Sequence[Live]) -> t.Dict[NodeKey, str]:
     """The recorded nodes that ``nodes`` concern and that are to be removed, each with the reason in words.
 
     Those are nodes whose iface is gone, and nodes at a portal that is named with another portal group tag. Raises ``InUseError``

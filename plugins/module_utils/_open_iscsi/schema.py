@@ -10,7 +10,6 @@ order in which that version of iscsiadm writes them.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import functools
 import re
@@ -105,115 +104,128 @@ def _choice(*choices: str) -> Shape:
     return Shape(Type.CHOICE, choices=choices)
 
 
-_STARTUP = _choice("manual", "automatic", "onboot")
-_YES = _choice("No", "Yes")
-_AUTH = _choice("None", "CHAP")
-_DIGEST = _choice("None", "CRC32C", "CRC32C,None", "None,CRC32C")
-_ALGORITHMS = Shape(Type.LIST, choices=("MD5", "SHA1", "SHA256", "SHA3-256"))
-_SEGMENT = _int(512, 16777215)
-_SECONDS = _int()
-_SOME = _int(1)
-_U8 = Shape(Type.INT, 0, 255, bits=8)
-_U16 = Shape(Type.INT, 0, 65535, bits=16)
-_U32 = Shape(Type.INT, 0, 2**32 - 1, bits=-32)
-_HOST = _text(255)
-_WORD = _text(79)
 _ABLE = _text(79, "enable", "disable")
+#: shapes that have a name in the tables below
+_NAMED: t.Mapping[str, Shape] = {
+    "startup": _choice("manual", "automatic", "onboot"),
+    "found by": _choice("send_targets", "isns", "offload_send_targets", "slp", "static", "fw"),
+    "discovery": _choice("sendtargets", "isns", "offload_send_targets", "slp", "static", "fw"),
+    "bool": _choice("No", "Yes"),
+    "auth": _choice("None", "CHAP"),
+    "digest": _choice("None", "CRC32C", "CRC32C,None", "None,CRC32C"),
+    "algorithms": Shape(Type.LIST, choices=("MD5", "SHA1", "SHA256", "SHA3-256")),
+    "segment": _int(512, 16777215),
+    "seconds": _int(),
+    "u8": Shape(Type.INT, 0, 255, bits=8),
+    "u16": Shape(Type.INT, 0, 65535, bits=16),
+    "u32": Shape(Type.INT, 0, 2**32 - 1, bits=-32),
+}
 
-_Row = t.Tuple[t.Any, ...]
 
-# key, shape, default, since, flags (r: identity, s: secret, h: hidden, known but never written)
-_NODE_ROWS: t.Tuple[_Row, ...] = (
-    ("name", _text(223), "", None, "r"),
-    ("tpgt", _int(-1, 65535), "-1", None, "r"),
-    ("startup", _STARTUP, "manual"),
-    ("leading_login", _YES, "No"),
-    ("iface",),  # here stand the keys of the iface the node is bound to
-    ("discovery_address", _HOST, "", None, "r"),
-    ("discovery_port", _int(0, 65535), "0", None, "r"),
-    ("discovery_type", _choice("send_targets", "isns", "offload_send_targets", "slp", "static", "fw"), "static", None, "r"),
-    ("session.initial_cmdsn", _int(), "0"),
-    ("session.initial_login_retry_max", _int(), "4"),
-    ("session.xmit_thread_priority", _int(-20, 19), "-20"),
-    ("session.cmds_max", _int(2, 2048), "128"),
-    ("session.queue_depth", _int(1, 1024), "32"),
-    ("session.nr_sessions", _int(1, 1024), "1"),
-    ("session.auth.authmethod", _AUTH, "None"),
-    ("session.auth.username", _HOST, ""),
-    ("session.auth.password", _HOST, "", None, "s"),
-    ("session.auth.password_length", _U32, "0", None, "h"),
-    ("session.auth.username_in", _HOST, ""),
-    ("session.auth.password_in", _HOST, "", None, "s"),
-    ("session.auth.password_in_length", _U32, "0", None, "h"),
-    ("session.auth.chap_algs", _ALGORITHMS, "MD5", (2, 1, 1)),
-    ("session.timeo.replacement_timeout", _int(-1), "120"),
-    ("session.err_timeo.abort_timeout", _SECONDS, "15"),
-    ("session.err_timeo.lu_reset_timeout", _SECONDS, "30"),
-    ("session.err_timeo.tgt_reset_timeout", _SECONDS, "30"),
-    ("session.err_timeo.host_reset_timeout", _SECONDS, "60"),
-    ("session.iscsi.FastAbort", _YES, "Yes"),
-    ("session.iscsi.InitialR2T", _YES, "No"),
-    ("session.iscsi.ImmediateData", _YES, "Yes"),
-    ("session.iscsi.FirstBurstLength", _SEGMENT, "262144"),
-    ("session.iscsi.MaxBurstLength", _SEGMENT, "16776192"),
-    ("session.iscsi.DefaultTime2Retain", _int(0, 3600), "0"),
-    ("session.iscsi.DefaultTime2Wait", _int(0, 3600), "2"),
-    ("session.iscsi.MaxConnections", _int(1, 65535), "1"),
-    ("session.iscsi.MaxOutstandingR2T", _int(1, 65535), "1"),
-    ("session.iscsi.ERL", _int(0, 2), "0"),
-    ("session.scan", _choice("manual", "auto"), "auto", (2, 0, 875)),
-    ("session.reopen_max", _int(), "0", (2, 0, 877)),
-    ("session.conn_reopen_log_freq", _int(), "1", (2, 1, 11)),
-    ("conn[0].address", _HOST, "", None, "r"),
-    ("conn[0].port", _int(1, 65535), "3260", None, "r"),
-    ("conn[0].startup", _STARTUP, "manual"),
-    ("conn[0].tcp.window_size", _int(), "524288"),
-    ("conn[0].tcp.type_of_service", _int(0, 255), "0"),
-    ("conn[0].timeo.logout_timeout", _SOME, "15"),
-    ("conn[0].timeo.login_timeout", _SOME, "30"),
-    ("conn[0].timeo.auth_timeout", _SOME, "45"),
-    ("conn[0].timeo.noop_out_interval", _SECONDS, "5"),
-    ("conn[0].timeo.noop_out_timeout", _SECONDS, "5"),
-    ("conn[0].iscsi.MaxXmitDataSegmentLength", _int(512, 16777215, 0), "0"),
-    ("conn[0].iscsi.MaxRecvDataSegmentLength", _SEGMENT, "262144"),
-    ("conn[0].iscsi.HeaderDigest", _DIGEST, "None"),
-    ("conn[0].iscsi.DataDigest", _DIGEST, "None"),
-    ("conn[0].iscsi.IFMarker", _YES, "No"),
-    ("conn[0].iscsi.OFMarker", _YES, "No"),
-)
+def _shape(words: str) -> Shape:
+    """A shape as the tables write it: a name, ``int LOW HIGH [or ALSO]``, ``text BYTES`` or ``one of WORD ...``."""
+    if words in _NAMED:
+        return _NAMED[words]
+    kind, *rest = words.split()
+    if kind == "text":
+        return _text(int(rest[0]))
+    if kind == "one":
+        return _choice(*rest[1:])
+    return _int(int(rest[0]), INT_MAX if rest[1] == "max" else int(rest[1]), *map(int, rest[3:]))
 
-_DISCOVERY_TYPE = _choice("sendtargets", "isns", "offload_send_targets", "slp", "static", "fw")
-_SEND_TARGETS_ROWS: t.Tuple[_Row, ...] = (
-    ("discovery.startup", _choice("manual", "automatic"), "manual"),
-    ("discovery.type", _DISCOVERY_TYPE, "sendtargets", None, "r"),
-    ("address", _HOST, "", None, "r"),
-    ("port", _int(1, 65535), "0", None, "r"),
-    ("auth.authmethod", _AUTH, "None"),
-    ("auth.username", _HOST, ""),
-    ("auth.password", _HOST, "", None, "s"),
-    ("auth.password_length", _U32, "0", None, "h"),
-    ("auth.username_in", _HOST, ""),
-    ("auth.password_in", _HOST, "", None, "s"),
-    ("auth.password_in_length", _U32, "0", None, "h"),
-    # open-iscsi uses the name of the node's key for the discovery record too
-    ("node.session.auth.chap_algs", _ALGORITHMS, "MD5", (2, 1, 1)),
-    ("timeo.login_timeout", _SOME, "15"),
-    ("use_discoveryd", _YES, "No"),
-    ("discoveryd_poll_inval", _SECONDS, "30"),
-    ("reopen_max", _int(), "5"),
-    ("timeo.auth_timeout", _SOME, "45"),
-    ("timeo.active_timeout", _SOME, "30"),
-    ("iscsi.MaxRecvDataSegmentLength", _SEGMENT, "32768"),
-)
+
+# The tables are text: that is compiled in no time, and this file is sent to the host at every task.
+# key | shape | default | since | flags (r: identity, s: secret, h: hidden, known but never written)
+# Where "iface" stands alone, the keys of the iface stand that the node is bound to.
+_NODE = """
+name                                   | text 223                    |             |         | r
+tpgt                                   | int -1 65535                | -1          |         | r
+startup                                | startup                     | manual
+leading_login                          | bool                        | No
+iface
+discovery_address                      | text 255                    |             |         | r
+discovery_port                         | int 0 65535                 | 0           |         | r
+discovery_type                         | found by                    | static      |         | r
+session.initial_cmdsn                  | int 0 max                   | 0
+session.initial_login_retry_max        | int 0 max                   | 4
+session.xmit_thread_priority           | int -20 19                  | -20
+session.cmds_max                       | int 2 2048                  | 128
+session.queue_depth                    | int 1 1024                  | 32
+session.nr_sessions                    | int 1 1024                  | 1
+session.auth.authmethod                | auth                        | None
+session.auth.username                  | text 255                    |
+session.auth.password                  | text 255                    |             |         | s
+session.auth.password_length           | u32                         | 0           |         | h
+session.auth.username_in               | text 255                    |
+session.auth.password_in               | text 255                    |             |         | s
+session.auth.password_in_length        | u32                         | 0           |         | h
+session.auth.chap_algs                 | algorithms                  | MD5         | 2.1.1
+session.timeo.replacement_timeout      | int -1 max                  | 120
+session.err_timeo.abort_timeout        | seconds                     | 15
+session.err_timeo.lu_reset_timeout     | seconds                     | 30
+session.err_timeo.tgt_reset_timeout    | seconds                     | 30
+session.err_timeo.host_reset_timeout   | seconds                     | 60
+session.iscsi.FastAbort                | bool                        | Yes
+session.iscsi.InitialR2T               | bool                        | No
+session.iscsi.ImmediateData            | bool                        | Yes
+session.iscsi.FirstBurstLength         | segment                     | 262144
+session.iscsi.MaxBurstLength           | segment                     | 16776192
+session.iscsi.DefaultTime2Retain       | int 0 3600                  | 0
+session.iscsi.DefaultTime2Wait         | int 0 3600                  | 2
+session.iscsi.MaxConnections           | int 1 65535                 | 1
+session.iscsi.MaxOutstandingR2T        | int 1 65535                 | 1
+session.iscsi.ERL                      | int 0 2                     | 0
+session.scan                           | one of manual auto          | auto        | 2.0.875
+session.reopen_max                     | int 0 max                   | 0           | 2.0.877
+session.conn_reopen_log_freq           | int 0 max                   | 1           | 2.1.11
+conn[0].address                        | text 255                    |             |         | r
+conn[0].port                           | int 1 65535                 | 3260        |         | r
+conn[0].startup                        | startup                     | manual
+conn[0].tcp.window_size                | int 0 max                   | 524288
+conn[0].tcp.type_of_service            | int 0 255                   | 0
+conn[0].timeo.logout_timeout           | int 1 max                   | 15
+conn[0].timeo.login_timeout            | int 1 max                   | 30
+conn[0].timeo.auth_timeout             | int 1 max                   | 45
+conn[0].timeo.noop_out_interval        | seconds                     | 5
+conn[0].timeo.noop_out_timeout         | seconds                     | 5
+conn[0].iscsi.MaxXmitDataSegmentLength | int 512 16777215 or 0       | 0
+conn[0].iscsi.MaxRecvDataSegmentLength | segment                     | 262144
+conn[0].iscsi.HeaderDigest             | digest                      | None
+conn[0].iscsi.DataDigest               | digest                      | None
+conn[0].iscsi.IFMarker                 | bool                        | No
+conn[0].iscsi.OFMarker                 | bool                        | No
+"""
+# open-iscsi uses the name of the node's key for the algorithms of the discovery record too
+_SEND_TARGETS = """
+discovery.startup                      | one of manual automatic     | manual
+discovery.type                         | discovery                   | sendtargets |         | r
+address                                | text 255                    |             |         | r
+port                                   | int 1 65535                 | 0           |         | r
+auth.authmethod                        | auth                        | None
+auth.username                          | text 255                    |
+auth.password                          | text 255                    |             |         | s
+auth.password_length                   | u32                         | 0           |         | h
+auth.username_in                       | text 255                    |
+auth.password_in                       | text 255                    |             |         | s
+auth.password_in_length                | u32                         | 0           |         | h
+node.session.auth.chap_algs            | algorithms                  | MD5         | 2.1.1
+timeo.login_timeout                    | int 1 max                   | 15
+use_discoveryd                         | bool                        | No
+discoveryd_poll_inval                  | seconds                     | 30
+reopen_max                             | int 0 max                   | 5
+timeo.auth_timeout                     | int 1 max                   | 45
+timeo.active_timeout                   | int 1 max                   | 30
+iscsi.MaxRecvDataSegmentLength         | segment                     | 32768
+"""
 # an isns record names its server by the keys of send_targets
-_ISNS_ROWS: t.Tuple[_Row, ...] = (
-    ("discovery.startup", _choice("manual", "automatic"), "manual"),
-    ("discovery.type", _DISCOVERY_TYPE, "isns", None, "r"),
-    ("discovery.sendtargets.address", _HOST, "", None, "r"),
-    ("discovery.sendtargets.port", _int(1, 65535), "0", None, "r"),
-    ("discovery.isns.use_discoveryd", _YES, "No"),
-    ("discovery.isns.discoveryd_poll_inval", _int(-1), "-1"),
-)
+_ISNS = """
+discovery.startup                      | one of manual automatic     | manual
+discovery.type                         | discovery                   | isns        |         | r
+discovery.sendtargets.address          | text 255                    |             |         | r
+discovery.sendtargets.port             | int 1 65535                 | 0           |         | r
+discovery.isns.use_discoveryd          | bool                        | No
+discovery.isns.discoveryd_poll_inval   | int -1 max                  | -1
+"""
 
 # names of iface keys by shape; everything without a number here is new in 2.0.874
 _IFACE_SHAPES: t.Tuple[t.Tuple[Shape, str], ...] = (
@@ -221,12 +233,12 @@ _IFACE_SHAPES: t.Tuple[t.Tuple[Shape, str], ...] = (
     (_text(64), "iscsi_ifacename"),
     (_text(15), "net_ifacename transport_name"),
     (_text(223), "initiatorname"),
-    (_HOST, "ipaddress gateway subnet_mask ipv6_linklocal ipv6_router ipv6_autocfg linklocal_autocfg router_autocfg"),
-    (_WORD, "dhcp_alt_client_id dhcp_vendor_id"),
+    (_text(), "ipaddress gateway subnet_mask ipv6_linklocal ipv6_router ipv6_autocfg linklocal_autocfg router_autocfg"),
+    (_text(79), "dhcp_alt_client_id dhcp_vendor_id"),
     (_text(79, "static", "dhcp"), "bootproto"),
-    (_U8, "prefix_len vlan_priority tos ttl dup_addr_detect_cnt hop_limit traffic_class tcp_wsf tcp_timer_scale erl"),
-    (_U16, "vlan_id mtu port def_task_mgmt_timeout max_outstanding_r2t"),
-    (_U32, "flow_label nd_reachable_tmo nd_rexmit_time nd_stale_tmo router_adv_link_mtu max_receive_data_len first_burst_len max_burst_len"),
+    (_NAMED["u8"], "prefix_len vlan_priority tos ttl dup_addr_detect_cnt hop_limit traffic_class tcp_wsf tcp_timer_scale erl"),
+    (_NAMED["u16"], "vlan_id mtu port def_task_mgmt_timeout max_outstanding_r2t"),
+    (_NAMED["u32"], "flow_label nd_reachable_tmo nd_rexmit_time nd_stale_tmo router_adv_link_mtu max_receive_data_len first_burst_len max_burst_len"),
     (_int(), "iface_num"),
 )  # every other one is enable or disable
 _IFACE_V4 = (
@@ -277,14 +289,12 @@ def _iface_fields(kind: Kind, numbers: t.Tuple[int, ...]) -> t.Iterator[Field]:
 
 
 def _plain_fields(kind: Kind) -> t.Iterator[Field]:
-    rows, prefix = {
-        Kind.SEND_TARGETS: (_SEND_TARGETS_ROWS, "discovery.sendtargets."),
-        Kind.ISNS: (_ISNS_ROWS, ""),
-    }.get(kind, (_NODE_ROWS, "node."))
-    for row in rows:
-        key, shape, default, since, flags = (row + (None,) * 5)[:5]
+    table, prefix = {Kind.SEND_TARGETS: (_SEND_TARGETS, "discovery.sendtargets."), Kind.ISNS: (_ISNS, "")}.get(kind, (_NODE, "node."))
+    for line in table.strip().splitlines():
+        key, shape, default, since, flags = ([cell.strip() for cell in line.split("|")] + [""] * 4)[:5]
         full = key if key.startswith(("node.", "discovery.")) and prefix != "node." else prefix + key
-        yield Field(full, shape or _HOST, default or "", since or _FIRST, flags or "", 0)
+        numbers = tuple(map(int, since.split("."))) if since else _FIRST
+        yield Field(full, _shape(shape or "text 255"), default, numbers, flags, 0)
 
 
 @functools.lru_cache(maxsize=None)
@@ -331,6 +341,8 @@ def field(kind: Kind, key: str, version: t.Optional[Version] = None) -> Field:
         since = ".".join(str(number) for number in newer.since)
         raise InputError(f"setting {key!r}", f"is not known to open-iscsi {version.text if version else ''} of this host",
                          f"It came with {since if newer.since > _FIRST else 'a later version'}; leave it out here")
+    import difflib  # seldom needed, and every import costs the host at every task
+
     near = difflib.get_close_matches(key, [name for name, one in known.items() if not one.read_only and "h" not in one.flags], 1, 0.5)
     raise InputError(f"setting {key!r}", f"is not a setting of {kind.value} records",
                      f"Did you mean {near[0]!r}?" if near else "See iscsiadm -m node -o show for the names of all settings")

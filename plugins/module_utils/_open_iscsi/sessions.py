@@ -18,13 +18,14 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import list_dir, read_int, read_text, resolve
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, NodeKey, Portal, normalise_host
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, normalise_host
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import (
+    NOWHERE, connection_folders, read_iface_name, read_portals, read_sids, read_tpgt, same_node,
+)
 
 LOGGED_IN = "LOGGED_IN"
 #: states of a session the kernel can be in; FREE is one whose recovery time is over: its disks answer with errors
 STATES = (LOGGED_IN, "FAILED", "FREE")
-#: the host of a portal that is not known: a session that has no connection (yet, or any more, stuck after a log-out)
-NOWHERE = ""
 SECTOR = 512  # what /sys/block/*/size counts in, whatever the device's own sector is
 _SCSI_ADDRESS = re.compile(r"(\d+):(\d+):(\d+):(\d+)")
 
@@ -143,7 +144,7 @@ class Session:
 
     def belongs_to(self, key: NodeKey) -> bool:
         """Whether this is a session of that node; a tpgt that one of the two does not know is no difference."""
-        return self.target == key.target and self.iface.name == key.iface and self.persistent_portal.matches(key.portal)
+        return same_node(self.key, key)
 
     def as_fact(self) -> t.Dict[str, t.Any]:
         """The session as a module returns it."""
@@ -204,9 +205,8 @@ def read_sessions(sys: str = "/sys") -> t.List[Session]:
 
     A session that goes away while it is read is left out. Unreadable attributes (some need root) are None.
     """
-    names = [name for name in list_dir(os.path.join(sys, "class/iscsi_session")) if re.fullmatch(r"session\d+", name)]
-    found = (read_session(sys, int(name[len("session"):])) for name in names)
-    return sorted((session for session in found if session is not None), key=lambda session: session.sid)
+    found = (read_session(sys, sid) for sid in read_sids(sys))
+    return [session for session in found if session is not None]
 
 
 def read_session(sys: str, sid: int) -> t.Optional[Session]:
@@ -215,8 +215,7 @@ def read_session(sys: str, sid: int) -> t.Optional[Session]:
     target = read_text(f"{base}/targetname")
     if target is None:
         return None
-    tpgt = read_int(f"{base}/tpgt")
-    tpgt = tpgt if tpgt is not None and 0 <= tpgt <= 65535 else None
+    tpgt = read_tpgt(base)
     connections = _read_connections(sys, sid, tpgt)
     first = connections[0] if connections else None
     current = first.portal if first is not None else None
@@ -248,29 +247,12 @@ def read_session(sys: str, sid: int) -> t.Optional[Session]:
 
 
 def _read_connections(sys: str, sid: int, tpgt: t.Optional[int]) -> t.Tuple[Connection, ...]:
-    folder = os.path.join(sys, "class/iscsi_connection")
     found = []
-    for name in list_dir(folder):
-        match = re.fullmatch(rf"connection{sid}:(\d+)", name)
-        if match:
-            base = f"{folder}/{name}"
-            local = read_text(f"{base}/local_ipaddr") or read_text(f"{base}/local_address")
-            found.append(Connection(
-                cid=int(match.group(1)),
-                portal=_read_portal(f"{base}/address", f"{base}/port", tpgt),
-                persistent_portal=_read_portal(f"{base}/persistent_address", f"{base}/persistent_port", tpgt),
-                state=read_text(f"{base}/state"),
-                local_address=local,
-            ))
-    return tuple(sorted(found, key=lambda connection: connection.cid))
-
-
-def _read_portal(address: str, port: str, tpgt: t.Optional[int]) -> t.Optional[Portal]:
-    host = read_text(address)
-    if host is None:
-        return None
-    number = read_int(port)
-    return Portal(normalise_host(host.strip("[]")), number if number is not None and 0 < number <= 65535 else DEFAULT_PORT, tpgt)
+    for cid, base in connection_folders(sys, sid):
+        portal, persistent = read_portals(base, tpgt)
+        local = read_text(f"{base}/local_ipaddr") or read_text(f"{base}/local_address")
+        found.append(Connection(cid, portal, persistent, read_text(f"{base}/state"), local))
+    return tuple(found)
 
 
 def _read_iface(sys: str, base: str, host: t.Optional[int]) -> Iface:
@@ -282,7 +264,7 @@ def _read_iface(sys: str, base: str, host: t.Optional[int]) -> Iface:
         driver = driver[len("iscsi_"):]  # the modules are iscsi_tcp and iscsi_iser, the transports tcp and iser
     address = of_host("ipaddress")
     return Iface(
-        name=read_text(f"{base}/ifacename") or "default",
+        name=read_iface_name(base),
         transport=driver,
         netdev=of_host("netdev"),
         hwaddress=of_host("hwaddress"),

@@ -14,11 +14,23 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import nodes_of, read_session, read_sessions, select_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import sessions as of_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import read_session_keys
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, nodes_of, read_session, select_sessions
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree, grow
 
 ONE = "iqn.2026-11.org.example:disk1"
 TWO = "iqn.2026-11.org.example:disk12"
+
+
+def read_sessions(sys: str) -> t.List[Session]:
+    """All sessions; the short way of reading which nodes have one has to say the same."""
+    sessions = of_sessions.read_sessions(sys)
+    keys = read_session_keys(sys)
+    assert [(one.sid, one.key) for one in keys] == [(session.sid, session.key) for session in sessions]
+    probes = [session.key for session in sessions]
+    assert [[one.belongs_to(key) for key in probes] for one in keys] == [[session.belongs_to(key) for key in probes] for session in sessions]
+    return sessions
 
 
 @pytest.fixture
@@ -120,7 +132,10 @@ def test_a_session_that_vanishes_is_left_out(tree: Tree) -> None:
 
 @pytest.mark.parametrize("folder", ["session1/iscsi_session/session1", "session1/connection1:0/iscsi_connection/connection1:0", "session1/target2:0:0"])
 @pytest.mark.parametrize("after", range(0, 40, 3))
-def test_what_vanishes_while_it_is_read_never_raises(tree: Tree, monkeypatch: pytest.MonkeyPatch, folder: str, after: int) -> None:
+@pytest.mark.parametrize("read", [of_sessions.read_sessions, read_session_keys])
+def test_what_vanishes_while_it_is_read_never_raises(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, folder: str, after: int, read: t.Callable[[str], t.Sequence[t.Any]],
+) -> None:
     tree.session(1, 2, ONE)
     tree.lun(1, 2, 1, "sdb", "8:16")
     opened = 0
@@ -134,7 +149,7 @@ def test_what_vanishes_while_it_is_read_never_raises(tree: Tree, monkeypatch: py
         return really(path, *args, **kwargs)
 
     monkeypatch.setattr("builtins.open", counting)
-    assert [session.sid for session in read_sessions(tree.sys)] in ([1], [])
+    assert [session.sid for session in read(tree.sys)] in ([1], [])
 
 
 def test_unset_iface_name_is_default_and_tpgt_may_be_unknown(tree: Tree) -> None:
@@ -155,6 +170,7 @@ def test_unset_iface_name_is_default_and_tpgt_may_be_unknown(tree: Tree) -> None
 def test_belongs_to(tree: Tree, key: NodeKey, belongs: bool) -> None:
     tree.session(1, 2, ONE)
     assert read_sessions(tree.sys)[0].belongs_to(key) is belongs
+    assert read_session_keys(tree.sys)[0].belongs_to(key) is belongs
 
 
 @pytest.mark.parametrize(("targets", "sids", "left"), [
