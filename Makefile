@@ -72,8 +72,8 @@ e2e: setup ## the scenarios on hosts of the lab
 ##@ The rest
 
 .PHONY: bench
-bench: setup ## measure, print ratios, write bench/README.md
-	@test -f bench/run.py || { echo "There is no bench/run.py yet, so nothing is measured."; exit 1; }
+bench: setup ## measure, print ratios, write bench/README.md (root)
+	@$(BOOT) tools/bootstrap.py bench
 	@$(RUN) bench/run.py
 
 .PHONY: dist

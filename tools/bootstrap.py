@@ -180,6 +180,8 @@ def main(words: t.Sequence[str]) -> None:
     with locked():
         if "debian" in words:
             install_debian("requirements/debian-python.txt", "requirements/debian.txt", "lab/packages")
+        if "bench" in words:
+            install_debian("requirements/debian-bench.txt")
         if "python" in words:
             setup_python()
         if "targets" in words:

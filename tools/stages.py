@@ -79,7 +79,7 @@ def lint() -> t.List[Check]:
     return [
         Check("ruff", [str(BIN / "ruff"), "check", "--output-format", "concise", "--config", "pyproject.toml", "--cache-dir", ".cache/ruff", "."]),
         Check("mypy --strict", [str(BIN / "mypy"), "--config-file", config, "--cache-dir", str(ROOT / ".cache/mypy"), *packages],
-              env={"MYPYPATH": f"{root}:{copy / 'tools'}:{copy / 'lab'}"}, cwd=root),
+              env={"MYPYPATH": f"{root}:{copy / 'tools'}:{copy / 'lab'}:{copy / 'bench'}"}, cwd=root),
         Check("yamllint", [str(BIN / "yamllint"), "--strict", "--config-file", ".yamllint", "."], cwd=copy),
         Check("ansible-lint", [str(BIN / "ansible-lint"), "--nocolor", "--offline", "--profile", "production", "--strict", "--config-file", ".ansible-lint"],
               env=collections, cwd=copy),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import threading
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
@@ -141,16 +142,25 @@ def _put_in_place(temp: str, path: str) -> None:
 
 
 def _flush(descriptors: t.Sequence[int]) -> None:
-    try:
-        if len(descriptors) == 1:
-            os.fsync(descriptors[0])
-        elif descriptors:
-            from concurrent.futures import ThreadPoolExecutor  # seldom needed, and every import costs the host at every task
+    """Flush files side by side: a share of them for each of a few threads."""
+    errors: t.List[OSError] = []
 
-            with ThreadPoolExecutor(_FLUSHERS) as pool:
-                list(pool.map(os.fsync, descriptors))
-    except OSError as error:
-        raise _failed("a file just written", "flushed to the disk", error) from error
+    def flush_share(share: t.Sequence[int]) -> None:
+        try:
+            for descriptor in share:
+                os.fsync(descriptor)
+        except OSError as error:
+            errors.append(error)
+
+    flushers = min(_FLUSHERS, len(descriptors))
+    threads = [threading.Thread(target=flush_share, args=(descriptors[number::flushers],)) for number in range(1, flushers)]
+    for thread in threads:
+        thread.start()
+    flush_share(descriptors[::flushers or 1])
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise _failed("a file just written", "flushed to the disk", errors[0]) from errors[0]
 
 
 def flush_folders(folders: t.Iterable[str]) -> None:

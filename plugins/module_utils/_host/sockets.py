@@ -16,7 +16,6 @@ import socket
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal
@@ -57,8 +56,7 @@ class Job(t.NamedTuple):
     source: t.Optional[str] = None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(t.NamedTuple):
     """What became of a job: its last exchange, or an error that names the portal.
 
     ``redirected`` are the portals it was sent to, in order; ``endpoint`` is the address and port that answered last.

@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import CHAP_ALGORITHMS
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import CommandError, InputError, IscsiError, PeerError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sockets import Job, run_jobs
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.exchanges import Auth, DiscoveryExchange, LoginCheckExchange, LoginOptions
 
@@ -26,8 +23,7 @@ _ALGORITHMS = "node.session.auth.chap_algs"
 Settings = t.Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(t.NamedTuple):
     """What one portal said: its targets, or why it said nothing."""
 
     portal: Portal
@@ -105,6 +101,10 @@ class Asker:
 
     def ask_iscsiadm(self, portals: t.Sequence[Portal]) -> t.List[Answer]:
         """Let iscsiadm ask, one portal after the other, as it knows them; nothing is recorded by it."""
+        # seldom needed, and every import costs the host at every task
+        from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
+        from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
+
         iscsiadm = Iscsiadm(Runner())
         answers = []
         for portal in portals:

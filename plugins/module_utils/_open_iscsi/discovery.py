@@ -8,7 +8,6 @@ from __future__ import annotations
 import fnmatch
 import ipaddress
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
@@ -29,8 +28,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted imp
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
-@dataclass(frozen=True)
-class Filters:
+class Filters(t.NamedTuple):
     """Which targets and portals of an answer to keep."""
 
     targets: t.Optional[t.Sequence[str]] = None
@@ -52,8 +50,7 @@ class Filters:
         return None if any(address in network for network in self.networks) else "address in none of networks"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(t.NamedTuple):
     """What is: the records, the live sessions, what each portal answered."""
 
     database: Database

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database
 
 
-@dataclass(frozen=True)
-class WantedNode:
+class WantedNode(t.NamedTuple):
     """One entry of the option ``nodes``; None where the user left it to what is recorded."""
 
     target: str

@@ -11,7 +11,6 @@ target's fault, ``LocalProtocolError`` is ours.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 from enum import Enum
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol import wire
@@ -20,8 +19,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.text import 
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.wire import Opcode, Stage
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(t.NamedTuple):
     """What a target may make us read and keep: bytes in one PDU, bytes of text in one answer, PDUs, targets, portals."""
 
     pdu_bytes: int = 262144

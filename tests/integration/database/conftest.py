@@ -91,11 +91,16 @@ class Host:
             if path.is_dir():
                 shutil.rmtree(path)
 
+    def start(self, *argv: str, **env: str) -> None:
+        """Run a daemon that stays in the foreground, until this host ends."""
+        silent = subprocess.DEVNULL
+        self._others.append(subprocess.Popen(self.inside(*argv), env=dict(os.environ, **env), stdin=silent, stdout=silent, stderr=silent))
+
     def start_tgtd(self, targets: t.Sequence[str], portals: t.Sequence[str]) -> None:
         listen = ["--iscsi", ",".join(f"portal={portal}" for portal in portals)]
         control = self.root / "tgtd.sock"
         environment = dict(os.environ, TGT_IPC_SOCKET=str(control))
-        self._others.append(subprocess.Popen(self.inside("tgtd", "-f", *listen), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        self.start("tgtd", "-f", *listen, TGT_IPC_SOCKET=str(control))
         deadline = time.monotonic() + 20
         ask = self.inside("tgtadm", "--lld", "iscsi", "--op", "show", "--mode", "sys")
         while subprocess.run(ask, env=environment, capture_output=True, check=False).returncode and time.monotonic() < deadline:

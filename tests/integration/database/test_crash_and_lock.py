@@ -110,26 +110,3 @@ def test_a_stale_lock_is_named_and_left_alone(host: Host) -> None:
         assert (folder / "lock.write").exists() and not any(path.startswith("nodes/") for path in host.files())
     finally:
         (folder / "lock.write").unlink()
-
-
-def test_a_thousand_records_are_much_faster_than_a_loop_of_iscsiadm(host: Host, record_property: t.Callable[[str, object], None]) -> None:
-    began = time.monotonic()
-    for number in range(10):
-        host.iscsiadm("-m", "node", "-o", "new", "-T", f"{TARGET}-{number}", "-p", "192.0.2.1:3260,1")
-    loop = (time.monotonic() - began) * 100
-    host.clear()
-    location, conf = locate(str(host.root)), read_iscsid_conf(str(host.root))
-    began = time.monotonic()
-    with open_writer(location) as writer:
-        for number in range(500):
-            for address in ("192.0.2.1", "192.0.2.2"):
-                key = NodeKey(f"{TARGET}-{number}", Portal(address, 3260, 1))
-                writer.write_node(key, new_node(conf, target=key.target, portal=key.portal, version=installed_version(location)), STATIC)
-    ours = time.monotonic() - began
-    record_property("seconds", f"ours {ours:.2f}, iscsiadm {loop:.2f}")
-    began = time.monotonic()
-    assert len(read_database(location).nodes) == 1000
-    reading = time.monotonic() - began
-    print(f"1000 records: written in {ours:.2f} s, read in {reading:.2f} s; iscsiadm in a loop about {loop:.1f} s")
-    # the bench compares with the loop of a playbook; against bare forks on a slow disk a good factor must remain
-    assert ours < loop / 5
