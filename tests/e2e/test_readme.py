@@ -95,13 +95,15 @@ def step_by_step(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Pa
 def system_that_does_not_run(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     install(shell)
     shell("initiator", """set -e
-        mkdir -p /mnt/sysimage/etc /mnt/sysimage/usr/sbin
+        mkdir -p /mnt/sysimage/etc /mnt/sysimage/usr/sbin /mnt/sysimage/var/lib
+        test ! -d /var/lib/iscsi || cp -a /var/lib/iscsi /mnt/sysimage/var/lib/
         cp -a /etc/iscsi /etc/os-release /mnt/sysimage/etc/
         cp -a /usr/sbin/iscsiadm /mnt/sysimage/usr/sbin/""")
     assert play(text, lab, folder) == 1
     assert shell("initiator", "iscsiadm -m node 2>&1 || true").count(RHELN1) == 0
     # the host's own tool reads what was written for the other system
     shown = shell("initiator", f"""unshare --mount sh -c 'mount --bind /mnt/sysimage/etc/iscsi /etc/iscsi
+        test ! -d /var/lib/iscsi || mount --bind /mnt/sysimage/var/lib/iscsi /var/lib/iscsi
         iscsiadm -m node -T {RHELN1} -p 192.168.56.101:3260,1'""")
     assert "node.startup = automatic\n" in shown
     assert play(text, lab, folder) == 0
