@@ -65,5 +65,5 @@ def compare(what: str, ours: Action, other: Action, *, pairs: int, bound: float,
         if number:
             taken.append((first, second))
     ratios = [first / second for first, second in taken]
-    return Row(what, statistics.median(first for first, _ in taken), statistics.median(second for _, second in taken), statistics.median(ratios),
+    return Row(what, statistics.median(pair[0] for pair in taken), statistics.median(pair[1] for pair in taken), statistics.median(ratios),
                min(ratios), max(ratios), pairs, bound)

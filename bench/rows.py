@@ -143,9 +143,9 @@ class Bench:
         ours: t.List[t.Dict[str, t.Any]] = [{"name": "Ours", "lunar.iscsi.iscsi_node": self.nodes(count), "no_log": True}]
         loop: t.List[t.Dict[str, t.Any]] = [
             {"name": "Discover", "community.general.open_iscsi": {"portal": "{{ item }}", "discover": True},
-             "loop": [portal.split(":")[0] for portal in PORTALS]},
+             "loop": [portal.partition(":")[0] for portal in PORTALS]},
             {"name": "The loop", "community.general.open_iscsi": {"portal": "{{ item[0] }}", "target": "{{ item[1] }}", "auto_portal_startup": True},
-             "loop": [[portal.split(":")[0], name] for name in names(count // 2) for portal in PORTALS], "loop_control": {"label": ""}},
+             "loop": [[portal.partition(":")[0], name] for name in names(count // 2) for portal in PORTALS], "loop_control": {"label": ""}},
         ]
         self.host.clear()
         # its second run is the loop alone: another discovery would set every startup back, and nothing would be unchanged
