@@ -248,16 +248,15 @@ problems:
       remedy: Check that the target is up and that no filter drops port 3260
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import auth_option, root_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import DiscoveryTask
 
 
 def main() -> None:
     """Ask, plan, record, read again."""
-    module = AnsibleModule(
+    module = SettingsModule(
         argument_spec={
             "portals": {"type": "list", "elements": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

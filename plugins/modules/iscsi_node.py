@@ -306,16 +306,15 @@ problems:
       remedy: Check auth.username and auth.password against the target
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import auth_option, root_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import NodeTask
 
 
 def main() -> None:
     """Read, probe, plan, apply, wait for the disks, read again."""
-    module = AnsibleModule(
+    module = SettingsModule(
         argument_spec={
             "nodes": {
                 "type": "list", "elements": "dict", "required": True,

@@ -1,0 +1,44 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets in the option ``settings``: neither in the system's log nor in what a module prints, whether it ends well or not."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule, settings_secrets
+
+SECRET = "plain-secret-of-node"
+SPEC = {"settings": {"type": "dict"}}
+PASSWORD = "node.session.auth.password"
+
+
+@pytest.mark.parametrize("settings", [
+    pytest.param({PASSWORD: SECRET}, id="a secret"),
+    pytest.param({"node.session.auth.password_in": SECRET}, id="of the way back"),
+    pytest.param({"node.session.auth.Passwort": SECRET}, id="misspelt"),
+    pytest.param({PASSWORD: [SECRET]}, id="of a wrong type, a list"),
+    pytest.param({PASSWORD: {"is": {"it": SECRET}}}, id="of a wrong type, a mapping"),
+])
+@pytest.mark.parametrize("leave", ["exit_json", "fail_json"])
+def test_a_secret_in_settings_is_neither_logged_nor_printed(
+    settings: t.Dict[str, t.Any], leave: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    logged: t.List[str] = []
+    monkeypatch.setattr(SettingsModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    with patch_module_args({"settings": dict(settings, **{"node.startup": "automatic"})}):
+        module = SettingsModule(SPEC, supports_check_mode=True)
+        with pytest.raises(SystemExit):
+            getattr(module, leave)(msg="the end")
+    printed = capsys.readouterr().out
+    assert "automatic" in printed and "automatic" in logged[0]
+    assert SECRET not in printed and SECRET not in "".join(logged)
+
+
+def test_only_names_of_secrets_count() -> None:
+    assert settings_secrets({"node.startup": "manual", PASSWORD: 12345678, "node.session.auth.username": "me", "node.password": None}) == {"12345678"}
+    assert settings_secrets(None) == set() == settings_secrets("text")
