@@ -92,14 +92,14 @@ options:
     type: bool
     default: false
   persistent:
-    description: With V(false), nothing is written; the module only looks.
+    description: With V(false), nothing is written; the module only looks. O(state=absent) cannot be given then.
     type: bool
     default: true
   method:
     description:
       - V(native) speaks the protocol from the module.
       - V(iscsiadm) lets C(iscsiadm) ask, which it does with the credentials of the recorded discovery or of C(iscsid.conf);
-        O(auth) cannot be given then. Recording is done by this module either way.
+        O(auth), O(initiator_name) and O(root) cannot be given then, and portals are asked one after the other. Recording is done by this module either way.
     type: str
     choices: [native, iscsiadm]
     default: native

@@ -118,6 +118,7 @@ options:
     description:
       - A live session keeps the secrets and timers that it was made with. With V(false), sessions that differ from their record are only reported in
         RV(pending_relogin). With V(true), they are logged out and in again, one after the other, each under the same protection as O(state=logged_out).
+      - Unless O(probe=none), the new login is tried first. Where it would fail, the session stays as it is, and the task fails as O(require) says.
     type: bool
     default: false
   force:
@@ -285,7 +286,9 @@ disks:
       map: /dev/mapper/mpatha
       paths: [/dev/sda, /dev/sdb]
 pending_relogin:
-  description: Live sessions that were made with other secrets or timers than their record has now.
+  description:
+    - Live sessions that were made with other settings than their record has now, and were not made anew.
+    - The kernel tells the secrets and timers of a session. Other settings are reported in the run that changes them, and not again.
   returned: when O(state=present) or O(state=logged_in)
   type: list
   elements: dict

@@ -9,7 +9,7 @@ import fnmatch
 import ipaddress
 import typing as t
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_timeout
+from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
@@ -64,18 +64,24 @@ class DiscoveryTask:
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self._params = params
-        self._root = params["root"]
+        self._root = check_root(params["root"])
         self._location = locate(self._root)
         self._portals = _portals(params["portals"])
+        for option in ("targets", "networks", "ifaces"):
+            if params[option] == []:
+                raise InputError(f"option {option}", "is an empty list, which would leave out every node", "Leave the option out to keep all")
         self._filters = Filters(params["targets"], _networks(params["networks"]), params["link_local"])
         self._settings = check_settings(Kind.NODE, params["settings"] or {}, version=self._location.version)
         self._auth = check_auth(params["auth"])
         self._timeout = check_timeout(params["timeout"])
         if params["initiator_name"] is not None:
             check_iscsi_name(params["initiator_name"], "option initiator_name")
-        if params["method"] == "iscsiadm" and (self._auth is not None or self._root != "/"):
-            raise InputError("option method", "is iscsiadm together with auth or root",
+        if params["method"] == "iscsiadm" and (self._auth is not None or self._root != "/" or params["initiator_name"] is not None):
+            raise InputError("option method", "is iscsiadm together with auth, initiator_name or root",
                              "iscsiadm asks from the running host with what is recorded; use method: native")
+        if params["state"] == "absent" and not params["persistent"]:
+            raise InputError("option persistent", "is false together with state absent, which is about nothing but records",
+                             "Leave persistent out, or see with check mode what would be forgotten")
         self._answers: t.Optional[t.Sequence[Answer]] = None
 
     def read(self) -> Found:

@@ -19,7 +19,10 @@ _TIMERS: t.Mapping[str, str] = {
     "node.session.err_timeo.abort_timeout": "abort_tmo",
     "node.session.err_timeo.lu_reset_timeout": "lu_reset_tmo",
     "node.session.err_timeo.tgt_reset_timeout": "tgt_reset_tmo",
+    "node.conn[0].timeo.noop_out_interval": "recv_tmo",
+    "node.conn[0].timeo.noop_out_timeout": "ping_tmo",
 }
+_OF_THE_CONNECTION = ("recv_tmo", "ping_tmo")
 _SECRETS = ("username", "password", "username_in", "password_in")
 #: settings that a session takes no notice of once it is there
 _NOT_OF_A_SESSION = frozenset({
@@ -37,9 +40,9 @@ class Live:
 
 def read_live(sid: int, sys: str = "/sys") -> Live:
     """Read them; what cannot be read (another user than root, another driver) is None and counts as no difference."""
-    base = os.path.join(sys, f"class/iscsi_session/session{sid}")
+    session, connection = os.path.join(sys, f"class/iscsi_session/session{sid}"), os.path.join(sys, f"class/iscsi_connection/connection{sid}:0")
     names = (*_TIMERS.values(), *_SECRETS)
-    return Live({name: read_text(os.path.join(base, name)) for name in names})
+    return Live({name: read_text(os.path.join(connection if name in _OF_THE_CONNECTION else session, name)) for name in names})
 
 
 def differences(record: Record, live: Live) -> t.List[str]:

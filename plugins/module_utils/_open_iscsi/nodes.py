@@ -9,7 +9,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_timeout
+from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
@@ -82,7 +82,7 @@ class NodeTask:
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self._params = params
         self._state: str = params["state"]
-        self._root: str = params["root"]
+        self._root = check_root(params["root"])
         self._location = locate(self._root)
         self._nodes = parse_nodes(params["nodes"])
         self._timeout = check_timeout(params["timeout"])
@@ -97,6 +97,9 @@ class NodeTask:
         self._failed: t.Dict[NodeKey, t.Dict[str, str]] = {}
         self._logged_in: t.List[NodeKey] = []
         self._noticed: t.List[t.Dict[str, str]] = []
+        #: the sessions that did not fit their records at first, and the numbers of those that were ended for new ones
+        self._first_pending: t.Optional[t.List[t.Dict[str, t.Any]]] = None
+        self._renewed: t.Set[int] = set()
 
     def _left(self) -> float:
         return max(self._deadline - time.monotonic(), 1.0)
@@ -112,7 +115,7 @@ class NodeTask:
         ours = self._covered(sessions)
         live = {session.sid: read_live(session.sid) for session in ours}
         if self._tried is None:
-            self._tried = self._try(Found(database, conf, sessions)) if self._state == "logged_in" and self._params["probe"] == "login" else {}
+            self._tried = self._try(Found(database, conf, sessions, live)) if self._state in _MAKES and self._params["probe"] == "login" else {}
             self._failed.update({key: error.as_problem() for key, error in self._tried.items() if error is not None})
         together = [ours] if self._state not in _MAKES else [[session] for session in ours] if self._params["relogin"] else []
         return Found(database, conf, sessions, live, self._tried, {_sids(going): disk_users(going) for going in together})
@@ -121,8 +124,12 @@ class NodeTask:
         return [session for session in sessions if any(node.covers(session.key) for node in self._nodes)]
 
     def _try(self, found: Found) -> t.Mapping[NodeKey, t.Optional[IscsiError]]:
+        """What logging in comes to, where a session is missing or is to be made anew; asked before anything is written or logged out."""
         records = self._records(found)
-        missing = {key: record.new for key, record in records.items() if _lacks_session(key, record.new, found.sessions)}
+        missing = {key: record.new for key, record in records.items()
+                   if self._state == "logged_in" and _lacks_session(key, record.new, found.sessions)}
+        if self._params["relogin"]:
+            missing.update((key, records[key].new) for key, _session, _names in self._pending(records, found))
         if not missing or found.conf.initiator_name is None:
             return {}
         # the node is the object of the error, since a portal serves many
@@ -180,9 +187,10 @@ class NodeTask:
                 Step("log in to", str(key), "no session\n", "session\n", work=("login", key, None))
                 for key, record in records.items() if key not in self._failed and _lacks_session(key, record.new, found.sessions)
             )
-        facts = {"pending_relogin": [
-            {"target": key.target, "portal": str(key.portal), "iface": key.iface, "sid": session.sid, "differs": names} for key, session, names in pending]}
-        return Plan(steps, found.database.problems, facts)
+        facts = [{"target": key.target, "portal": str(key.portal), "iface": key.iface, "sid": session.sid, "differs": names} for key, session, names in pending]
+        if self._first_pending is None:
+            self._first_pending = facts
+        return Plan(steps, found.database.problems, {"pending_relogin": facts})
 
     @staticmethod
     def _write_step(key: NodeKey, record: Records, found: Found) -> Step:
@@ -205,6 +213,8 @@ class NodeTask:
 
     def _relogin_steps(self, pending: t.Sequence[t.Tuple[NodeKey, Session, t.List[str]]], found: Found) -> t.Iterator[Step]:
         for key, session, names in pending:
+            if key in self._failed:
+                continue  # the new login would fail, so the session stays as it is
             self._refuse_if_used([session], found)
             yield Step("log out and in again", f"{key} (session {session.sid})", "made with other " + ", ".join(names), "made with what the record says",
                        work=("relogin", key, session))
@@ -259,6 +269,7 @@ class NodeTask:
                 _refuse([session], users)
             time.sleep(0.5)
         self._detach([session])
+        self._renewed.add(session.sid)
         self._login([key])
 
     def _detach(self, sessions: t.Sequence[Session]) -> None:
@@ -276,10 +287,16 @@ class NodeTask:
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
         """Wait for the disks, say what became of each path, and fail where ``require`` is not met."""
         damaged = self._damaged(found)
-        if self._state != "logged_in":
+        if self._state not in _MAKES:
             if damaged:
                 raise _not_repaired(damaged, found.database)
             return {"problems": self._noticed}
+        pending = {"pending_relogin": [entry for entry in self._first_pending or () if entry["sid"] not in self._renewed]}
+        if self._state == "present":
+            if damaged:
+                raise _not_repaired(damaged, found.database)
+            self._require([self._path(key, None, found.sessions, done) for key in self._failed])
+            return dict(pending, problems=self._noticed + list(self._failed.values()))
         records = self._records(found)
         paths = [self._path(key, record.new, found.sessions, done) for key, record in records.items()]
         for key in damaged:
@@ -293,8 +310,8 @@ class NodeTask:
         if done and self._logged_in and self._params["scan"] != "manual":
             attached = wait_for_disks(lambda: [again for again in read_sessions() if again.sid in {one.sid for one in ours}],
                                       timeout=self._left(), runner=self._iscsiadm.runner)
-            return {"paths": paths, "disks": [disk.as_fact() for disk in attached.disks], "problems": problems + list(attached.problems)}
-        return {"paths": paths, "disks": [disk.as_fact() for disk in read_disks(ours)], "problems": problems}
+            return dict(pending, paths=paths, disks=[disk.as_fact() for disk in attached.disks], problems=problems + list(attached.problems))
+        return dict(pending, paths=paths, disks=[disk.as_fact() for disk in read_disks(ours)], problems=problems)
 
     def _path(self, key: NodeKey, record: t.Optional[Record], sessions: t.Sequence[Session], done: bool) -> t.Dict[str, t.Any]:
         path: t.Dict[str, t.Any] = {

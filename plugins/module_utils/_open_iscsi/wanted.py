@@ -37,10 +37,16 @@ def parse_nodes(entries: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[WantedNode
             raise InputError(f"node {entry['target']}", "has an empty list of portals or ifaces", "Leave the option out to mean what is recorded")
         nodes.append(WantedNode(
             check_iscsi_name(entry["target"]),
-            None if portals is None else tuple(dict.fromkeys(parse_portal(text) for text in portals)),
+            None if portals is None else _each_once([parse_portal(text) for text in portals]),
             None if ifaces is None else tuple(dict.fromkeys(ifaces)),
         ))
     return nodes
+
+
+def _each_once(portals: t.Sequence[Portal]) -> t.Tuple[Portal, ...]:
+    """Each portal once; one that is named with a portal group tag and without is the one with the tag."""
+    tagged = {portal.endpoint for portal in portals if portal.tpgt is not None}
+    return tuple(dict.fromkeys(portal for portal in portals if portal.tpgt is not None or portal.endpoint not in tagged))
 
 
 def wanted_keys(nodes: t.Sequence[WantedNode], database: Database, leaving: t.Container[NodeKey] = ()) -> t.List[NodeKey]:

@@ -71,6 +71,10 @@ class TestAdd:
     def test_without_add_nothing_is_written(self) -> None:
         assert words(plan(database(), [answer((ONE, [A]))], add=False)) == []
 
+    def test_forgetting_without_writing_is_refused(self) -> None:
+        with pytest.raises(InputError, match="option persistent"):
+            DiscoveryTask(discovery_params(state="absent", persistent=False))
+
     def test_not_persistent_only_looks(self) -> None:
         made = plan(database(), [answer((ONE, [A]))], persistent=False, prune=True)
         assert words(made) == [] and made.facts["targets"] == {ONE: [str(A)]}

@@ -9,11 +9,15 @@ import typing as t
 
 import pytest
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import Found, NodeTask
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import nodes
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import Attached
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Verdict
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import Found, LoginError, NodeTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import parse_nodes, wanted_keys
 
 from .builders import A, B, ONE, TWO, conf, database, node, node_params, session
@@ -54,6 +58,9 @@ class TestWhichNodes:
         with pytest.raises(InputError, match="recorded more than once"):
             self.keys(db, entry(portals=["192.0.2.1"]))
         assert self.keys(db, entry(portals=["192.0.2.1:3260,2"])) == [f"{ONE} at 192.0.2.1:3260,2"]
+
+    def test_a_portal_named_with_its_tpgt_and_without_is_one(self) -> None:
+        assert self.keys(database(), entry(portals=["192.0.2.1", str(A)])) == [f"{ONE} at {A}"]
 
     def test_ifaces_multiply(self) -> None:
         db = database(ifaces={"san0": "tcp", "san1": "tcp"})
@@ -129,6 +136,8 @@ class TestPendingRelogin:
         ({"password": "old-secret-12"}, "node.session.auth.password"),
         ({"username": "v"}, "node.session.auth.username"),
         ({"recovery_tmo": "5"}, "node.session.timeo.replacement_timeout"),
+        ({"recv_tmo": "7"}, "node.conn[0].timeo.noop_out_interval"),
+        ({"ping_tmo": "7"}, "node.conn[0].timeo.noop_out_timeout"),
     ])
     def test_what_the_kernel_says_differs(self, attributes: t.Dict[str, str], differs: str) -> None:
         made = plan(database(self.KNOWN), [session(1, ONE, A)], self.live(**attributes))
@@ -149,6 +158,70 @@ class TestPendingRelogin:
         users = {frozenset({1}): [User("/dev/sda", "mount", "/srv")]}
         with pytest.raises(InUseError, match="/srv"):
             plan(database(self.KNOWN), [session(1, ONE, A, disk="sda")], self.live(recovery_tmo="5"), users, relogin=True)
+
+
+class FakeHost:
+    """One node with one session; a login comes to what ``fails`` says. Stands in for what the task would do to this machine."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, record: t.Any, live: t.Dict[int, Live]) -> None:
+        self.record, self.live, self.sessions = record, live, [session(1, ONE, A)]
+        self.probe_fails: t.Optional[IscsiError] = None
+        self.login_fails = False
+        self.done: t.List[str] = []
+        for name, stand_in in {
+            "locate": lambda root: database().location, "read_database": lambda location: database(self.record), "read_host_conf": lambda root: conf(),
+            "read_sessions": lambda: list(self.sessions), "read_live": lambda sid: self.live.get(sid, Live({})), "disk_users": lambda going: [],
+            "detach": self.detach, "try_logins": self.try_logins, "Iscsiadm": lambda runner: self, "Runner": lambda: None,
+            "wait_for_disks": lambda read, **_given: Attached([], []), "read_disks": lambda sessions: [],
+        }.items():
+            monkeypatch.setattr(nodes, name, stand_in)
+        self.runner = None
+
+    def try_logins(self, missing: t.Mapping[NodeKey, t.Any], _conf: t.Any, timeout: float) -> t.Dict[NodeKey, t.Optional[IscsiError]]:
+        self.done.append("try")
+        return dict.fromkeys(missing, self.probe_fails)
+
+    def detach(self, going: t.Sequence[t.Any], _iscsiadm: t.Any, **_given: t.Any) -> t.List[t.Any]:
+        self.done += ["log out"] if going else []
+        self.sessions = [one for one in self.sessions if one not in going]
+        return []
+
+    def login(self, keys: t.Sequence[NodeKey], timeout: float) -> t.Dict[NodeKey, Verdict]:
+        if keys and not self.login_fails:
+            self.done.append("log in")
+            self.sessions, self.live = [session(2, ONE, A)], {2: Live({"recovery_tmo": "120", "username": "u", "password": "new-secret-12"})}
+        return {key: Verdict(not self.login_fails, True, 24, "authentication failed", "Check the secrets") for key in keys}
+
+    def run(self, check_mode: bool = False, **params: t.Any) -> t.Dict[str, t.Any]:
+        return bring_about(NodeTask(node_params(**params)), check_mode)
+
+
+@pytest.mark.parametrize("state", ["present", "logged_in"])
+class TestRelogin:
+    @pytest.fixture
+    def host(self, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+        return FakeHost(monkeypatch, TestPendingRelogin.KNOWN, {1: Live({"recovery_tmo": "120", "username": "u", "password": "old-secret-12"})})
+
+    def test_the_session_is_made_anew_and_pending_no_more(self, host: FakeHost, state: str) -> None:
+        result = host.run(state=state, relogin=True)
+        assert host.done == ["try", "log out", "log in"]
+        assert result["changed"] and result["pending_relogin"] == [] and result["problems"] == []
+
+    def test_without_relogin_it_is_pending(self, host: FakeHost, state: str) -> None:
+        result = host.run(state=state)
+        assert not result["changed"] and [entry["sid"] for entry in result["pending_relogin"]] == [1] and "log out" not in host.done
+
+    @pytest.mark.parametrize("check_mode", [False, True])
+    def test_a_login_that_would_fail_leaves_the_session_alone(self, host: FakeHost, state: str, check_mode: bool) -> None:
+        host.probe_fails = IscsiError("the portal", "authentication failure (0x0201)", "Check the secrets")
+        with pytest.raises(LoginError, match=r"authentication failure \(0x0201\)"):
+            host.run(check_mode, state=state, relogin=True)
+        assert host.done == ["try"] and [one.sid for one in host.sessions] == [1]
+
+    def test_a_login_that_fails_after_all_fails_the_task(self, host: FakeHost, state: str) -> None:
+        host.login_fails = True
+        with pytest.raises(LoginError, match="authentication failed"):
+            host.run(state=state, relogin=True)
 
 
 class TestGone:
