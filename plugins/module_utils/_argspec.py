@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
@@ -38,11 +40,23 @@ def root_option() -> Spec:
     return {"root": {"type": "path", "default": "/"}}
 
 
+def check_root(root: str) -> str:
+    """Return the path of a file system tree in its shortest form; ``/`` for every name of the running system, whose sessions count."""
+    if not os.path.isabs(root):
+        raise InputError("option root", f"is {root!r}, which is no absolute path", "Give the mount point of the system that is meant, or leave it out")
+    path = "/" + os.path.normpath(root).lstrip("/")
+    return "/" if os.path.isdir(path) and os.path.samefile(path, "/") else path
+
+
 def check_timeout(timeout: float, option: str = "timeout") -> float:
     """Return a timeout in seconds; raise ``InputError`` if it is not more than 0 and at most 3600."""
     if not 0 < timeout <= 3600:
         raise InputError(f"option {option}", f"is {timeout}", "Give a number of seconds above 0 and up to 3600")
     return float(timeout)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def check_auth(auth: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[t.Mapping[str, t.Any]]:
@@ -51,10 +65,11 @@ def check_auth(auth: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[t.Mapping[
         return auth
     for word in ("username", "password", "username_in", "password_in"):
         value = auth.get(word)
-        if value is not None and not 1 <= len(value.encode("utf-8")) <= 255:
-            raise InputError(f"option auth.{word}", f"is {len(value.encode('utf-8'))} bytes long", "Give 1 to 255 bytes")
-        if value is not None and ("\n" in value or "\r" in value):
-            raise InputError(f"option auth.{word}", "holds a line break", "open-iscsi keeps it on one line of its record; choose another")
+        if value is not None and not 1 <= _bytes(value) <= 255:
+            raise InputError(f"option auth.{word}", f"is {_bytes(value)} bytes long", "Give 1 to 255 bytes")
+        if value is not None and (value != value.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", value)):
+            raise InputError(f"option auth.{word}", "begins or ends with white space, or holds a line break or another control character",
+                             "open-iscsi keeps it on one line of its record; choose another")
     if auth.get("password_in") is not None and auth["password_in"] == auth["password"]:
         raise InputError("option auth.password_in", "is the same secret as auth.password",
                          "RFC 7143 forbids one secret for both directions; give each its own")

@@ -38,8 +38,12 @@ def check_iscsi_name(name: str, subject: str = "target") -> str:
 
     if not name:
         raise refuse("is empty")
-    if len(name.encode("utf-8")) > MAX_NAME_BYTES:
-        raise refuse(f"is {len(name.encode('utf-8'))} bytes long; the longest allowed is {MAX_NAME_BYTES}")
+    try:
+        length = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise refuse("is not UTF-8") from None
+    if length > MAX_NAME_BYTES:
+        raise refuse(f"is {length} bytes long; the longest allowed is {MAX_NAME_BYTES}")
     kind = name[:4].lower()
     if kind == "eui." or kind == "naa.":
         if not (_EUI if kind == "eui." else _NAA).fullmatch(kind + name[4:]):

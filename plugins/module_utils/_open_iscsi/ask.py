@@ -11,15 +11,19 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import CHAP_A
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import CommandError, InputError, IscsiError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sockets import Job, run_jobs
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, settings_from_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database
+from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.connection import Limits
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.exchanges import Auth, DiscoveryExchange, LoginCheckExchange, LoginOptions
 
 #: what iscsid uses where neither a record nor iscsid.conf names algorithms (usr/initiator.h)
 DEFAULT_ALGORITHMS = "MD5"
 #: the same key in node and in discovery records (usr/idbm.c)
 _ALGORITHMS = "node.session.auth.chap_algs"
+#: MaxRecvDataSegmentLength is 512 to 2^24-1 bytes (RFC 7143 section 13.12)
+_SMALLEST_SEGMENT = 512
 Settings = t.Mapping[str, str]
 
 
@@ -66,6 +70,14 @@ def read_auth(prefix: str, settings: Settings) -> t.Optional[Auth]:
     )
 
 
+def discovery_options(name: str, conf: HostConf, settings: Settings) -> LoginOptions:
+    """How a discovery session is opened with ``settings`` (keys as in a send_targets record and in iscsid.conf)."""
+    held = settings_from_conf(Kind.SEND_TARGETS, settings, conf.version)
+    segment = int(held["discovery.sendtargets.iscsi.MaxRecvDataSegmentLength"])
+    return LoginOptions(initiator_name=name, initiator_alias=conf.initiator_alias, auth=read_auth("discovery.sendtargets.auth", settings),
+                        max_recv_data_segment_length=min(max(segment, _SMALLEST_SEGMENT), Limits().pdu_bytes))
+
+
 class Asker:
     """Asks portals for their targets with the discovery credentials that apply: the task's, the record's, iscsid.conf's."""
 
@@ -96,7 +108,7 @@ class Asker:
         settings = dict(self._conf.iscsid)
         settings.update({} if stored is None else stored.record.settings)
         settings.update(self._auth or {})
-        options = LoginOptions(initiator_name=name, initiator_alias=self._conf.initiator_alias, auth=read_auth("discovery.sendtargets.auth", settings))
+        options = discovery_options(name, self._conf, settings)
         return lambda: DiscoveryExchange(options)
 
     def ask_iscsiadm(self, portals: t.Sequence[Portal]) -> t.List[Answer]:

@@ -94,13 +94,14 @@ class HostConf(t.NamedTuple):
     name_error: t.Optional[DamagedError]
     #: whether there is an open-iscsi; without one ``version`` is the newest known, which is what a plan assumes
     installed: bool = True
+    name_file: str = INITIATOR_NAME
 
     def require_initiator_name(self) -> str:
         """The name; ``DamagedError`` or ``HostError`` where there is none."""
         if self.name_error is not None:
             raise self.name_error
         if self.initiator_name is None:
-            raise HostError(INITIATOR_NAME, "is missing, so this host has no initiator name", _NAME_REMEDY)
+            raise HostError(self.name_file, "is missing, so this host has no initiator name", _NAME_REMEDY)
         return self.initiator_name
 
     def __repr__(self) -> str:
@@ -116,42 +117,8 @@ def read_host_conf(root: str = "/") -> HostConf:
     except DamagedError as damaged:
         error = damaged
     version = locate(root).version
-    return HostConf(read_iscsid_conf(root), version or NEWEST, named.name if named else None, named.alias if named else "", error, version is not None)
-
-
-class DiscoveryDefaults(t.NamedTuple):
-    """How this host discovers where a task says nothing: the discovery.sendtargets settings of iscsid.conf over the built-in ones."""
-
-    method: str
-    username: str
-    password: str
-    username_in: str
-    password_in: str
-    algorithms: t.Tuple[str, ...]
-    login_timeout: int
-    auth_timeout: int
-    active_timeout: int
-    reopen_max: int
-    max_recv_data_segment_length: int
-
-    def __repr__(self) -> str:
-        shown = redact(self._asdict(), ("password", "password_in"))
-        return "DiscoveryDefaults(" + ", ".join(f"{key}={value!r}" for key, value in shown.items()) + ")"
-
-
-def discovery_defaults(conf: t.Mapping[str, str], version: t.Optional[Version] = None) -> DiscoveryDefaults:
-    """The settings of a discovery session that ``conf`` (as ``read_iscsid_conf`` returns it) gives."""
-    held = settings_from_conf(Kind.SEND_TARGETS, conf, version)
-
-    def number(key: str) -> int:
-        return int(held["discovery.sendtargets." + key])
-
-    auth = {key: held["discovery.sendtargets.auth." + key] for key in ("username", "password", "username_in", "password_in")}
-    algorithms = held.get("node.session.auth.chap_algs", "MD5")
-    return DiscoveryDefaults(
-        method=held["discovery.sendtargets.auth.authmethod"], algorithms=tuple(algorithms.split(",")) if algorithms else (),
-        login_timeout=number("timeo.login_timeout"), auth_timeout=number("timeo.auth_timeout"), active_timeout=number("timeo.active_timeout"),
-        reopen_max=number("reopen_max"), max_recv_data_segment_length=number("iscsi.MaxRecvDataSegmentLength"), **auth)
+    return HostConf(read_iscsid_conf(root), version or NEWEST, named.name if named else None, named.alias if named else "", error, version is not None,
+                    under_root(root, INITIATOR_NAME))
 
 
 def settings_from_conf(kind: Kind, conf: t.Mapping[str, str], version: t.Optional[Version] = None) -> t.Dict[str, str]:

@@ -145,7 +145,7 @@ def run(host: Host, capsys: pytest.CaptureFixture[str]) -> Run:
         with patch_module_args(given), pytest.raises(SystemExit):
             module.main()
         text = capsys.readouterr().out
-        assert "plain-secret" not in json.dumps({**json.loads(text), "invocation": None}), "a secret in the result"
+        assert "plain-secret" not in text, "a secret in the result"
         return t.cast(t.Dict[str, t.Any], json.loads(text))
 
     return one
