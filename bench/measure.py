@@ -25,19 +25,22 @@ class Row:
     low: float
     high: float
     pairs: int
-    bound: float
+    bound: t.Optional[float]
     at_least: bool = False
 
     @property
     def kept(self) -> bool:
-        """Whether the bound was kept."""
+        """Whether the bound was kept; a row without one only informs."""
+        if self.bound is None:
+            return True
         return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
 
     def cells(self) -> t.List[str]:
         """The row of the table."""
-        sign = "at least" if self.at_least else "at most"
+        bound = "none" if self.bound is None else f"{'at least' if self.at_least else 'at most'} {self.bound:g}"
+        kept = "-" if self.bound is None else "yes" if self.kept else "NO"
         return [self.what, seconds(self.ours), seconds(self.other), f"{self.ratio:.2f}", f"{self.low:.2f} to {self.high:.2f}", str(self.pairs),
-                f"{sign} {self.bound:g}", "yes" if self.kept else "NO"]
+                bound, kept]
 
 
 TITLES = ["what", "ours", "the other", "ratio", "spread", "pairs", "bound", "kept"]
@@ -55,7 +58,7 @@ def timed(action: Action) -> float:
     return time.perf_counter() - began
 
 
-def compare(what: str, ours: Action, other: Action, *, pairs: int, bound: float, before: Action = lambda: None) -> Row:
+def compare(what: str, ours: Action, other: Action, *, pairs: int, bound: t.Optional[float], before: Action = lambda: None) -> Row:
     """Ours divided by the other, in turns after one pair that does not count; ``before`` prepares each of ours, untimed."""
     taken: t.List[t.Tuple[float, float]] = []
     for number in range(pairs + 1):

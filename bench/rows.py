@@ -33,7 +33,7 @@ def names(count: int) -> t.List[str]:
 
 
 class Bench:
-    """One host with one tgtd, and Ansible that runs on it over the local connection."""
+    """One host with one tgtd, and Ansible that runs on it."""
 
     def __init__(self, host: Host, folder: Path, collections: t.Sequence[Path]) -> None:
         self.host = host
@@ -41,9 +41,10 @@ class Bench:
         self.env = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=":".join(map(str, collections)), ANSIBLE_HOME=str(folder / "ansible"), ANSIBLE_PIPELINING="1",
                         ANSIBLE_LOCALHOST_WARNING="0", ANSIBLE_INVENTORY_UNPARSED_WARNING="0", NO_COLOR="1")
 
-    def ansible(self, *arguments: str) -> str:
-        """One task by ``ansible``, over ssh; what it printed."""
-        return self._run([str(BIN / "ansible"), "host", "-i", str(self.folder / "ssh" / "inventory"), *arguments])
+    def ansible(self, *arguments: str, local: bool) -> str:
+        """One task by ``ansible``, over ssh or where it runs; what it printed."""
+        way = ["localhost", "-c", "local"] if local else ["host", "-i", str(self.folder / "ssh" / "inventory")]
+        return self._run([str(BIN / "ansible"), *way, *arguments])
 
     def play(self, tasks: t.Sequence[t.Mapping[str, t.Any]]) -> int:
         """A play of these tasks; how many of them (a loop counts once) changed something."""
@@ -89,21 +90,27 @@ class Bench:
     # discovery
 
     def discovery_and_ping(self, count: int, bound: float) -> t.Iterator[Row]:
-        """The discovery task beside ``ping``, whole processes: on a host without records, and where nothing is new."""
+        """The discovery task beside ``ping``, both over ssh: on a host without records, and where nothing is new."""
         self.start_sshd()
+        yield from self._discovery_and_ping(count, bound, pairs=15)
+        self.stop_ssh()
 
+    def local_discovery_and_ping(self, count: int, where: str) -> t.Iterator[Row]:
+        """The same over the local connection, where a ping costs least; no bound."""
+        yield from self._discovery_and_ping(count, None, pairs=7, local=True, where=", " + where)
+
+    def _discovery_and_ping(self, count: int, bound: t.Optional[float], *, pairs: int, local: bool = False, where: str = "") -> t.Iterator[Row]:
         def discover() -> None:
-            self.ansible("-m", "lunar.iscsi.iscsi_discovery", "-a", f"portals={PORTALS[0]}")
+            self.ansible("-m", "lunar.iscsi.iscsi_discovery", "-a", f"portals={PORTALS[0]}", local=local)
 
         def ping() -> None:
-            self.ansible("-m", "ping")
+            self.ansible("-m", "ping", local=local)
 
         noun = "1 target" if count == 1 else f"{count} targets"
-        yield compare(f"discovery of {noun}, all new / ping", discover, ping, pairs=15, bound=bound, before=self.host.clear)
+        yield compare(f"discovery of {noun}, all new / ping{where}", discover, ping, pairs=pairs, bound=bound, before=self.host.clear)
         if self.records() != count:
             raise RuntimeError(f"{self.records()} records instead of {count}")
-        yield compare(f"discovery of {noun}, none new / ping", discover, ping, pairs=15, bound=bound)
-        self.stop_ssh()
+        yield compare(f"discovery of {noun}, none new / ping{where}", discover, ping, pairs=pairs, bound=bound)
 
     def library_and_iscsi_ls(self, count: int, bound: float) -> Row:
         """The library's discovery beside ``iscsi-ls``, which is one process of C a time. The loopback of the host is entered for both."""

@@ -131,10 +131,15 @@ def _first(data: bytes, pattern: bytes) -> t.Optional[str]:
     return found.group(1).decode("ascii") if found else None
 
 
+def not_installed(location: Location) -> HostError:
+    """What to say of a system without open-iscsi, where nobody would read a record."""
+    return HostError("open-iscsi", f"is not installed under {location.root} (no iscsiadm that names its version)",
+                     "Install it (Debian and SUSE: open-iscsi, RHEL: iscsi-initiator-utils)")
+
+
 def installed_version(where: t.Union[str, Location] = "/") -> Version:
     """The version of open-iscsi that the system at a root (or location) has, read out of its iscsiadm; ``HostError`` where it has none."""
     location = locate(where) if isinstance(where, str) else where
     if location.version is None:
-        raise HostError("open-iscsi", f"is not installed under {location.root} (no iscsiadm that names its version)",
-                        "Install it (Debian and SUSE: open-iscsi, RHEL: iscsi-initiator-utils)")
+        raise not_installed(location)
     return location.version

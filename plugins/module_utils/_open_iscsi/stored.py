@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import TPGT_UNKNOWN, NodeKey, Portal, normalise_host
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location, not_installed
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, discovery_kind
 
@@ -268,6 +268,8 @@ def _read_link(database: Database, discovery: Discovery, entry: os.DirEntry[str]
 
 
 def _look_for_problems(database: Database) -> None:
+    if database.location.version is None:  # a plan can be shown, but not carried out
+        database.problems.append(not_installed(database.location).as_problem())
     tags: t.Dict[t.Tuple[str, Endpoint], t.Set[t.Optional[int]]] = {}
     for key, stored in database.nodes.items():
         tags.setdefault((key.target, key.portal.endpoint), set()).add(key.portal.tpgt)

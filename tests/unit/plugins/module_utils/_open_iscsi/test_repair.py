@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about, render_diff
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError, InUseError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import discovery, nodes
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer
@@ -224,6 +224,8 @@ class TestOnDisk:
     """The writer over damaged files, without a host."""
 
     def damage(self, root: Path, text: str) -> t.Tuple[t.Any, NodeKey, Path]:
+        (root / "sbin").mkdir(exist_ok=True)
+        (root / "sbin/iscsiadm").write_bytes(b"# BEGIN RECORD 2.1.11\0")  # where its version is read
         location, key = locate(str(root)), NodeKey(ONE, A)
         with open_writer(location) as writer:
             writer.write_node(key, new_node({}, target=ONE, portal=A, version=NEWEST), STATIC)
@@ -256,3 +258,11 @@ class TestOnDisk:
             bring_about(nodes.NodeTask(node_params(nodes=[entry(portals=[str(A)])], root=str(tmp_path))), check_mode=False)
         assert path.read_text() == CUT
         assert [problem["object"] for problem in caught.value.facts["problems"]] == [str(path)] and not caught.value.facts["changed"]
+
+    def test_without_open_iscsi_the_plan_says_what_is_missing(self, tmp_path: Path) -> None:
+        task = node_params(nodes=[entry(portals=[str(A)])], root=str(tmp_path))
+        foreseen = bring_about(nodes.NodeTask(task), check_mode=True)
+        assert foreseen["changed"] and [problem["what"].split(" under")[0] for problem in foreseen["problems"]] == ["is not installed"]
+        with pytest.raises(HostError, match="is not installed"):
+            bring_about(nodes.NodeTask(task), check_mode=False)
+        assert not list(tmp_path.rglob("*"))
