@@ -19,6 +19,7 @@ import pythons
 from checks import BUILD, LOGS, ROOT, environment, execute, say
 
 POLICY = Path("/usr/sbin/policy-rc.d")
+DENY = b"#!/bin/sh\n# while the set-up of lunar.iscsi installs packages\nexit 101\n"
 #: what runs the collection from a checkout of any name: ANSIBLE_COLLECTIONS_PATH and PYTHONPATH point here
 COLLECTIONS = BUILD
 
@@ -84,7 +85,9 @@ def install_debian(*lists: str) -> None:
             sys.exit(f"These Debian packages are missing and only root can install them: {' '.join(missing)}. "
                      f"Run as root: apt-get update && apt-get install {' '.join(missing)}")
         become = ["sudo"]
-        subprocess.run(["sudo", "-v"], check=False)  # the place for a password is here, not behind a log
+        if subprocess.run(["sudo", "-v"], check=False).returncode:  # the place for a password is here, not behind a log
+            sys.exit(f"sudo does not let this user become root, and these Debian packages are missing: {' '.join(missing)}. "
+                     f"Have root run: apt-get update && apt-get install {' '.join(missing)}")
     remedy = f"Try it by hand: apt-get update && apt-get install {' '.join(missing)}."
     step("apt-get update", [*become, "apt-get", "update"], "apt-update", "Look at the sources in /etc/apt and at the network.")
     with daemons_kept_down(become):
@@ -99,13 +102,13 @@ def install_debian(*lists: str) -> None:
 def daemons_kept_down(become: t.Sequence[str]) -> t.Iterator[None]:
     """While packages are installed, say no to their starting daemons (tgtd would listen on every address).
 
-    A policy-rc.d that is there already is the administrator's word and stays as it is.
+    A policy-rc.d that is there already is the administrator's word and stays as it is, unless it is our own, left by a run that was killed.
     """
-    if POLICY.exists():
+    if POLICY.exists() and POLICY.read_bytes() != DENY:
         yield
         return
     draft = BUILD / "policy-rc.d"
-    draft.write_text("#!/bin/sh\nexit 101\n", "ascii")
+    draft.write_bytes(DENY)
     subprocess.run([*become, "install", "-m", "0755", str(draft), str(POLICY)], check=True)
     try:
         yield
