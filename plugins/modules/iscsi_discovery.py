@@ -13,7 +13,7 @@ author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 description:
   - Asks one or many portals at once which targets they offer (SendTargets), and records the answer in the open-iscsi database of the host.
-  - The module speaks the protocol itself. Looking needs no root, no daemon and no kernel module, and a dead portal costs no more than its
+  - The module speaks the protocol itself. It asks without a daemon and without a kernel module, and a dead portal costs no more than its
     own O(timeout). It presents the InitiatorName of the host, since targets filter their answer by it.
   - Records that exist are never reset. Discovery with C(iscsiadm) puts C(node.startup) and other settings of known nodes back to
     the defaults; this module leaves a known node as it is, unless O(update=true).
