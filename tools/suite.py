@@ -20,6 +20,11 @@ from pathlib import Path
 from checks import ROOT, Count, end_group, end_tidily_on_signals, say
 
 TESTED = ROOT / "docs" / "tested.md"
+HEADER = """<!--
+Copyright (c) 2026, the lunar.iscsi contributors
+GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+SPDX-License-Identifier: GPL-3.0-or-later
+-->"""
 _COUNT = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?")
 
 
@@ -158,12 +163,12 @@ def record(outcomes: t.Sequence[Outcome], seconds: float) -> None:
         ("machine", f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {Path('/etc/debian_version').read_text('ascii').strip()}"
          if Path("/etc/debian_version").exists() else platform.platform()),
         ("controller", answer(str(bin_dir / "ansible"), "--version")),
-        ("molecule", answer(str(bin_dir / "molecule"), "--version")),
+        ("molecule", answer(str(bin_dir / "python"), "-c", "from importlib.metadata import version; print(version('molecule'))")),
         ("Pythons of the unit tests", ", ".join(pythons)),
         ("open-iscsi here", answer("dpkg-query", "-W", "-f", "${Version}", "open-iscsi")),
         ("tgt here", answer("dpkg-query", "-W", "-f", "${Version}", "tgt")),
     ]
-    text = ["# What was tested", "", "Written by `make test-all`: its last result, whatever it was.", "",
+    text = [HEADER, "# What was tested", "", "Written by `make test-all`: its last result, whatever it was.", "",
             f"Run of {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, {clock(seconds)} minutes.", ""]
     text += [f"- {name}: {value}" for name, value in facts] + ["", *table(outcomes), ""]
     TESTED.write_text("\n".join(text), "utf-8")
