@@ -20,7 +20,6 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, as_discovery, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, leaving_nodes, node_anew, repair_step, salvage
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey, read_session_keys
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
@@ -158,6 +157,9 @@ class _PresentPlan:
         steps: t.List[Step] = []
         if self._params["persistent"]:
             if self._params["repair"]:
+                # in each place where something is repaired: seldom needed, and every import costs the host at every task
+                from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, leaving_nodes
+
                 leaving = leaving_nodes(self._named(), self._database, self._found.sessions)
                 steps.extend(forget_step(key, reason, self._database, ("delete_node", key)) for key, reason in leaving.items())
                 self._lists["pruned"].extend(_entry(key) for key in leaving)
@@ -202,6 +204,8 @@ class _PresentPlan:
             damaged = self._database.damaged_send_targets.get(answer.portal.endpoint)
             if damaged is not None:
                 if self._params["repair"]:
+                    from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import repair_step, salvage
+
                     version = self._found.conf.version
                     made = new_send_targets(self._found.conf.iscsid, answer.portal, salvage(damaged, Kind.SEND_TARGETS, version), version=version)
                     made = made.with_settings(given or {})
@@ -221,6 +225,8 @@ class _PresentPlan:
         damaged = self._database.find_damaged(key) if known is None else None
         if damaged is not None:
             if self._params["repair"]:
+                from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import node_anew, repair_step
+
                 record, found_by = node_anew(damaged, self._database, self._found.conf, as_discovery(asked))
                 record = record.with_settings(self._settings if self._params["update"] else {})
                 self._lists["updated"].append(_entry(damaged))
@@ -273,6 +279,8 @@ def _plan_absent(portals: t.Sequence[Portal], found: Found, repair: bool) -> Pla
                 pruned[key] = None
                 steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, "delete_node", key))
         for key in [key for key, how in found.database.damaged_found_by.items() if repair and how == as_discovery(portal)]:
+            from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step
+
             pruned[key] = None
             steps.append(forget_step(key, "damaged", found.database, ("delete_node", key)))
         damaged = found.database.damaged_send_targets.get(portal.endpoint)

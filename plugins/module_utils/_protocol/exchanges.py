@@ -11,7 +11,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol import connection as c
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol import status
-from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.chap import Auth
+from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.auth import Auth
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.connection import Connection, Limits
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.errors import DroppedError, ProtocolError
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.login import Login, LoginOptions

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol import text
-from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.chap import Auth, Chap
+from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.auth import Auth
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.connection import Limits, LoginAnswer, SendLogin
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.errors import AuthenticationError, ProtocolError
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.text import Pairs
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.wire import Stage
+
+if t.TYPE_CHECKING:
+    from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.chap import Chap
 
 DIGESTS = ("None", "CRC32C")
 #: the byte that says "the next three bytes are random" (RFC 7143 section 11.12.5, T = 10b)
@@ -62,6 +65,13 @@ class LoginOptions:
                 "MaxRecvDataSegmentLength", f"is {self.max_recv_data_segment_length}", f"Give a number from 512 to {self.limits.pdu_bytes}")
 
 
+def _chap(auth: Auth) -> Chap:
+    # not always needed, and every import costs the host at every task
+    from ansible_collections.lunar.iscsi.plugins.module_utils._protocol import chap
+
+    return chap.Chap(auth)
+
+
 class Login:
     """Drives one login: ``first`` gives the first step, ``answer`` takes each whole answer and gives the next step.
 
@@ -72,7 +82,7 @@ class Login:
     def __init__(self, options: LoginOptions, *, discovery: bool) -> None:
         self._options = options
         self._discovery = discovery
-        self._chap = Chap(options.auth) if options.auth else None
+        self._chap = _chap(options.auth) if options.auth else None
         self._security: t.Callable[[Pairs, t.Optional[int]], SendLogin] = self._after_auth_method
         self._offered: t.Dict[str, str] = {}
         self.parameters: t.Dict[str, str] = {
