@@ -289,6 +289,7 @@ pending_relogin:
   description:
     - Live sessions that were made with other settings than their record has now, and were not made anew.
     - The kernel tells the secrets and timers of a session. Other settings are reported in the run that changes them, and not again.
+      So is the replacement timeout where multipath maps the disks of the session, since C(multipathd) sets it (C(fast_io_fail_tmo)).
   returned: when O(state=present) or O(state=logged_in)
   type: list
   elements: dict

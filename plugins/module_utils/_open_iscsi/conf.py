@@ -92,8 +92,6 @@ class HostConf(t.NamedTuple):
     initiator_alias: str
     #: why there is no name, where the file is there and damaged
     name_error: t.Optional[DamagedError]
-    #: whether there is an open-iscsi; without one ``version`` is the newest known, which is what a plan assumes
-    installed: bool = True
     name_file: str = INITIATOR_NAME
 
     def require_initiator_name(self) -> str:
@@ -116,9 +114,9 @@ def read_host_conf(root: str = "/") -> HostConf:
         named = read_initiator_name(root)
     except DamagedError as damaged:
         error = damaged
-    version = locate(root).version
-    return HostConf(read_iscsid_conf(root), version or NEWEST, named.name if named else None, named.alias if named else "", error, version is not None,
-                    under_root(root, INITIATOR_NAME))
+    # without an open-iscsi a plan assumes the newest that is known
+    version = locate(root).version or NEWEST
+    return HostConf(read_iscsid_conf(root), version, named.name if named else None, named.alias if named else "", error, under_root(root, INITIATOR_NAME))
 
 
 def settings_from_conf(kind: Kind, conf: t.Mapping[str, str], version: t.Optional[Version] = None) -> t.Dict[str, str]:

@@ -22,6 +22,8 @@ _TIMERS: t.Mapping[str, str] = {
     "node.conn[0].timeo.noop_out_interval": "recv_tmo",
     "node.conn[0].timeo.noop_out_timeout": "ping_tmo",
 }
+#: multipathd writes its fast_io_fail_tmo there for every path of a map, 5 s unless configured (libmultipath/discovery.c)
+_OF_MULTIPATH = "recovery_tmo"
 _OF_THE_CONNECTION = ("recv_tmo", "ping_tmo")
 _SECRETS = ("username", "password", "username_in", "password_in")
 #: settings that a session takes no notice of once it is there
@@ -38,10 +40,13 @@ class Live:
     attributes: t.Mapping[str, t.Optional[str]] = field(repr=False)
 
 
-def read_live(sid: int, sys: str = "/sys") -> Live:
-    """Read them; what cannot be read (another user than root, another driver) is None and counts as no difference."""
+def read_live(sid: int, sys: str = "/sys", *, mapped: bool = False) -> Live:
+    """Read them; what cannot be read (another user than root, another driver) is None and counts as no difference.
+
+    So does what no longer says how the session was made: of one whose disks are ``mapped`` by multipath, the replacement timeout.
+    """
     session, connection = os.path.join(sys, f"class/iscsi_session/session{sid}"), os.path.join(sys, f"class/iscsi_connection/connection{sid}:0")
-    names = (*_TIMERS.values(), *_SECRETS)
+    names = [name for name in (*_TIMERS.values(), *_SECRETS) if not (mapped and name == _OF_MULTIPATH)]
     return Live({name: read_text(os.path.join(connection if name in _OF_THE_CONNECTION else session, name)) for name in names})
 
 

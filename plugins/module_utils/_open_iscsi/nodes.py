@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError, InUseError, IscsiError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User, maps_on
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import auth_settings, check_chap_complete, try_logins
@@ -113,7 +113,7 @@ class NodeTask:
             return Found(database, conf)
         sessions = read_sessions()
         ours = self._covered(sessions)
-        live = {session.sid: read_live(session.sid) for session in ours}
+        live = {session.sid: read_live(session.sid, mapped=bool(maps_on(lun.name for lun in session.luns if lun.name))) for session in ours}
         if self._tried is None:
             self._tried = self._try(Found(database, conf, sessions, live)) if self._state in _MAKES and self._params["probe"] == "login" else {}
             self._failed.update({key: error.as_problem() for key, error in self._tried.items() if error is not None})

@@ -170,7 +170,7 @@ class FakeHost:
         self.done: t.List[str] = []
         for name, stand_in in {
             "locate": lambda root: database().location, "read_database": lambda location: database(self.record), "read_host_conf": lambda root: conf(),
-            "read_sessions": lambda: list(self.sessions), "read_live": lambda sid: self.live.get(sid, Live({})), "disk_users": lambda going: [],
+            "read_sessions": lambda: list(self.sessions), "read_live": lambda sid, mapped: self.live.get(sid, Live({})), "disk_users": lambda going: [],
             "detach": self.detach, "try_logins": self.try_logins, "Iscsiadm": lambda runner: self, "Runner": lambda: None,
             "wait_for_disks": lambda read, **_given: Attached([], []), "read_disks": lambda sessions: [],
         }.items():
