@@ -206,9 +206,10 @@ class _Reader:
         self.problems: t.List[Problem] = []
         self.line = 1
         self._stack: t.List[_Open] = []
+        self._most = _MOST_PROBLEMS
 
     def say(self, fault: Fault, line: t.Optional[int] = None) -> None:
-        if len(self.problems) < _MOST_PROBLEMS:
+        if len(self.problems) < self._most:
             self.problems.append(Problem(self.path, self.line if line is None else line, fault.word, fault.what, fault.remedy, fault.harmful))
 
     def read(self, pieces: t.Sequence[bytes]) -> Section:
@@ -243,6 +244,7 @@ class _Reader:
         first = pieces[0] if pieces else b""
         if first.startswith((b"\xff\xfe", b"\xfe\xff")):
             self.say(Fault("", "is written in UTF-16, of which multipath-tools reads next to nothing", "Write it in UTF-8"), 0)
+            self._most = 1
         elif first.startswith(b"\xef\xbb\xbf"):
             self.say(Fault("", "begins with a byte order mark, which multipath-tools passes over", "Remove it", harmful=False), 0)
         if any(piece.endswith(b"\r\n") for piece in pieces):
@@ -270,7 +272,7 @@ class _Reader:
             here.braced = True
             here.entries.append(Entry(reading.word, reading.value, self.line, reading.quoted, index))
             if not here.path and reading.value not in (None, "{"):
-                self.say(Fault(reading.word, f"{reading.word} stands outside of any section, so multipath-tools drops it",
+                self.say(Fault(reading.word, f"{reading.word!r} stands outside of any section, so multipath-tools drops it",
                                "Put it into the section it belongs to"))
 
     def _lone_brace(self, here: _Open) -> None:
@@ -303,7 +305,7 @@ class _Reader:
             if before is not None and entry.value is not None and name not in LISTS.get(section.path, ()) and section.path:
                 other = before.value != entry.value
                 what = f"so {before.value!r} there is dropped" if other else "with the same value"
-                self.say(Fault(entry.keyword, f"{entry.keyword} is set already in line {before.line}, {what}", "Keep one of the lines",
+                self.say(Fault(entry.keyword, f"{entry.keyword!r} is set already in line {before.line}, {what}", "Keep one of the lines",
                                harmful=other), entry.line)
             if entry.value is not None:
                 values[name] = entry

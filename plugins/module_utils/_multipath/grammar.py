@@ -195,7 +195,7 @@ def read_piece(piece: bytes, path: Path, release: t.Optional[Release] = None, di
         braced = len(tokens) > 1 and tokens[1].text == b"{"
         if len(tokens) > 1 and not braced:
             faults.append(Fault(decode(tokens[1].text), f"a brace is expected after {word}, and {_show(tokens[1].text)} is dropped", f"Write {word} {{"))
-        return Reading("open", word, braced=braced, faults=(*faults, *_after_brace(tokens, 2)))
+        return Reading("open", word, braced=braced, faults=(*faults, *(_after_brace(tokens, 2) if braced else ())))
     value, used, quoted, closed = _value(tokens)
     if tokens[0].kind == "quote":
         word = decode(tokens[1].text) if len(tokens) > 1 else '"'
@@ -204,7 +204,7 @@ def read_piece(piece: bytes, path: Path, release: t.Optional[Release] = None, di
     elif value is None:
         faults.append(_no_value(word, path, release))
     elif not closed:
-        faults.append(Fault(word, f"the quote that opens the value of {word} is not closed, so the value reaches to the end of the line",
+        faults.append(Fault(word, f"the quote that opens the value of {_name(word)} is not closed, so the value reaches to the end of the line",
                             "Close it; to have a quote in a value, write it twice"))
     elif value in ("{", "}") and not quoted:
         faults.append(_brace_as_value(word, value, path, release))
@@ -212,7 +212,7 @@ def read_piece(piece: bytes, path: Path, release: t.Optional[Release] = None, di
         faults.append(_extra(word, value, tokens, used, quoted=quoted))
     elif value is not None and not quoted and tokens[1].end < len(text) and text[tokens[1].end] in b"!#":
         mark = chr(text[tokens[1].end])
-        faults.append(Fault(word, f"{mark} right after {_show(tokens[1].text)} begins a comment, so it is no part of the value of {word}",
+        faults.append(Fault(word, f"{mark} right after {_show(tokens[1].text)} begins a comment, so it is no part of the value of {_name(word)}",
                             "Put the value in quotes if it is meant to be, or a blank before the comment", harmful=False))
     return Reading("keyword", word, None if value is None else value, quoted, faults=tuple(faults))
 
@@ -233,6 +233,11 @@ def encode(text: str) -> bytes:
 def _show(text: bytes) -> str:
     """Text of the file in a sentence."""
     return repr(text.decode("utf-8", "backslashreplace"))
+
+
+def _name(word: str) -> str:
+    """A word of the file in a sentence: as it is, unless it would spoil the sentence."""
+    return word if word.isprintable() else repr(word)
 
 
 def _value(tokens: t.Sequence[Token]) -> t.Tuple[t.Optional[str], int, bool, bool]:
@@ -291,14 +296,15 @@ def _no_value(word: str, path: Path, release: t.Optional[Release]) -> Fault:
                      f"Write {word} {{")
     if "=" in word:
         return Fault(word, f"{word!r} is read as one word, a keyword without a value, and dropped", "Write a blank between keyword and value, no equals sign")
-    return Fault(word, f"{word} has no value, so multipath-tools drops the line", 'Write a value after it; an empty one is ""')
+    return Fault(word, f"{_name(word)} has no value, so multipath-tools drops the line", 'Write a value after it; an empty one is ""')
 
 
 def _brace_as_value(word: str, brace: str, path: Path, release: t.Optional[Release]) -> Fault:
     if brace == "}":
-        return Fault(word, f"the brace after {word} is read as its value and closes nothing", "Write the brace on a line of its own")
+        return Fault(word, f"the brace after {_name(word)} is read as its value and closes nothing", "Write the brace on a line of its own")
     here = sections_in(path, release)
-    what = f"{word} opens no section in {place_name(path)}: the lines that follow, and the brace meant to close it, are read as parts of {place_name(path)}"
+    place = place_name(path)
+    what = f"{_name(word)} opens no section in {place}: the lines that follow, and the brace meant to close it, are read as parts of {place}"
     close = difflib.get_close_matches(word, here, 1)
     others = [parent for parent in _PARENTS if word in sections_in(parent, release) and parent != path]
     if others:
@@ -325,13 +331,13 @@ def _extra(word: str, value: str, tokens: t.Sequence[Token], used: int, *, quote
     rest = decode(tokens[used].text)
     if rest in ("{", "}") and tokens[used].kind == "brace":
         does = "closes" if rest == "}" else "opens"
-        return Fault(word, f"the brace after the value of {word} is dropped; it {does} nothing", "Write it on a line of its own")
+        return Fault(word, f"the brace after the value of {_name(word)} is dropped; it {does} nothing", "Write it on a line of its own")
     if value == "=" and not quoted:
-        return Fault(word, f"the equals sign is read as the value of {word}, and {rest!r} is dropped", "Write keyword and value without it")
+        return Fault(word, f"the equals sign is read as the value of {_name(word)}, and {rest!r} is dropped", "Write keyword and value without it")
     if quoted:
-        return Fault(word, f"what follows the closing quote of {word} is dropped, from {rest!r} on",
+        return Fault(word, f"what follows the closing quote of {_name(word)} is dropped, from {rest!r} on",
                      "Write one value; a quote inside of it is written twice, a comment begins with #")
-    return Fault(word, f"the value of {word} is {value!r}, what follows it is dropped", "Put a value with blanks in quotes; a comment begins with #")
+    return Fault(word, f"the value of {_name(word)} is {value!r}, what follows it is dropped", "Put a value with blanks in quotes; a comment begins with #")
 
 
 _PLAIN = re.compile(r"-?[A-Za-z0-9_]+")

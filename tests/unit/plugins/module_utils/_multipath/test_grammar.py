@@ -144,7 +144,9 @@ def test_values_that_cannot_be_written(value: str, release: t.Optional[t.Tuple[i
         check_value("x", value, release)
 
 
-@pytest.mark.parametrize(("value", "release"), [('2.5" SSD', (0, 7, 6)), (" a", (0, 7, 6)), ("!^sd", (0, 8, 5)), ("a#1 !", (0, 4, 9)), ("", (0, 4, 9)), ("#\"", None)])
+@pytest.mark.parametrize(("value", "release"), [
+    ('2.5" SSD', (0, 7, 6)), (" a", (0, 7, 6)), ("!^sd", (0, 8, 5)), ("a#1 !", (0, 4, 9)), ("", (0, 4, 9)), ('#"', None),
+])
 def test_values_that_can(value: str, release: t.Optional[t.Tuple[int, ...]]) -> None:
     check_value("x", value, release)
     assert read_piece(f"x {quote(value)}\n".encode(), ("defaults",), release, dialect_of(release)).value == value
