@@ -9,6 +9,7 @@ or of the file. Each edit is read again: where multipath-tools would not see it 
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError
@@ -135,6 +136,10 @@ def _proved_list(changed: Document, place: Place, keyword: str, *, present: t.Se
     return changed
 
 
+#: what is read as white space behind a value, and has no business there
+_FOREIGN = re.compile(rb"^[ \t\v\f\x80-\xff]*[\x80-\xff]")
+
+
 class _Changes:
     """What is to happen to the pieces of a document, done in one go."""
 
@@ -219,12 +224,13 @@ class _Changes:
         piece = self._pieces[entry.piece]
         tokens = tokens_of(seen_text(piece), dialect_of(self._document.release))
         written = encode(quote(value, always=entry.quoted))
+        rest = _FOREIGN.sub(b"", piece[tokens[-1].end:])
         if entry.value is None:
-            start, written = tokens[0].start, encode(entry.keyword) + b" " + written
+            kept = piece[:tokens[0].start] + encode(entry.keyword) + b" "
         else:
-            start = tokens[1].start
-            written = written if piece[start - 1:start] in (b" ", b"\t") else b" " + written
-        self._replaced[entry.piece] = self._fitting(piece[:start] + written + piece[tokens[-1].end:], entry.keyword)
+            gap = piece[tokens[0].end:tokens[1].start]
+            kept = piece[:tokens[0].end] + (gap if gap and gap.isascii() else b" ")
+        self._replaced[entry.piece] = self._fitting(kept + written + rest, entry.keyword)
 
     def _whole(self, index: int) -> None:
         """Raise where a piece is only a part of a line."""
