@@ -23,8 +23,8 @@ extends_documentation_fragment:
 options:
   maps:
     description:
-      - Only these maps. Each is an alias, a WWID, a name in C(/dev/mapper), or a device file - the map's own, that of one of its paths,
-        or a link to one of these.
+      - Only these maps. Each is an alias, a WWID, a name in C(/dev/mapper), the kernel's name (V(dm-0)), or a device file - the map's
+        own, that of one of its paths, or a link to one of these.
       - Without it, all maps are meant.
     type: list
     elements: str
@@ -89,9 +89,9 @@ EXAMPLES = r"""
     wait_for: {paths: 2, groups: 2, all_ready: true, active_priority: 50}
     timeout: 60
 
-- name: Wait until a disk that was logged in to has its map
+- name: Wait until each disk that lunar.iscsi.iscsi_node has returned has its map
   lunar.iscsi.multipath_info:
-    maps: ["360014059ca317516a69465c883a29603"]
+    maps: "{{ attached.disks | map(attribute='wwid') | list }}"
     wait_for: {paths: 1}
 
 - name: Which sessions carry the disk that holds the data?

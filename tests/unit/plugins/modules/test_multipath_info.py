@@ -32,7 +32,8 @@ def tree(tmp_path: Path) -> Tree:
     tree.lun(1, 2, 0, "sdb", "8:16")
     tree.session(2, 3, TARGET, "192.0.2.2", state="FAILED", ifacename="san1")
     tree.lun(2, 3, 0, "sdc", "8:32")
-    tree.block("dm-0", "254:0", name="rbd0", uuid="mpath-360014059ca317516a69465c883a29603")
+    attributes = {"name": "rbd0", "uuid": "mpath-360014059ca317516a69465c883a29603"}
+    tree.block("dm-0", "254:0", **attributes)
     return tree
 
 

@@ -24,6 +24,12 @@ BOTH = ["rbd0", "mpathb"]
 Answer = t.Union[bytes, HostError]
 
 
+def add_map(tree: Tree, dm: str, size: int, name: str, uuid: str) -> None:
+    """A device-mapper device; ``size`` is in sectors."""
+    attributes = {"name": name, "uuid": uuid}
+    tree.block(dm, f"254:{dm[3:]}", "", size, **attributes)
+
+
 class Scripted(Daemon):
     """Answers one thing after the other, the last one for ever, and moves a clock of its own by a second at each question."""
 
@@ -52,9 +58,9 @@ def tree(tmp_path: File) -> Tree:
     tree.lun(1, 2, 1, "sdb", "8:16")
     for name, numbers in (("sdc", "8:32"), ("sdd", "8:48"), ("sde", "8:64")):
         tree.block(name, numbers)
-    tree.block("dm-0", "254:0", "", 4096, name="rbd0", uuid="mpath-360014059ca317516a69465c883a29603")
-    tree.block("dm-1", "254:1", "", 2048, name="mpathb", uuid="mpath-360000000000000000e00000000020001")
-    tree.block("dm-7", "254:7", "", 1024, name="vg-lv", uuid="LVM-abc")
+    add_map(tree, "dm-0", 4096, "rbd0", "mpath-360014059ca317516a69465c883a29603")
+    add_map(tree, "dm-1", 2048, "mpathb", "mpath-360000000000000000e00000000020001")
+    add_map(tree, "dm-7", 1024, "vg-lv", "LVM-abc")
     for link, to in (("mapper/rbd0", "dm-0"), ("disk/by-id/wwn-0x6001405", "dm-0"), ("disk/by-path/ip-192.0.2.4", "sdd")):
         tree.write(f"/dev/{to}", "") if not (tmp_path / "dev" / to).exists() else None
         tree.link(f"/dev/{link}", f"/dev/{to}")
@@ -104,7 +110,7 @@ def test_selection(tree: Tree, names: t.Sequence[str], found: t.Sequence[str], u
 
 def test_names_that_device_mapper_writes_differently(tmp_path: File) -> None:
     tree = Tree(tmp_path)
-    tree.block("dm-0", "254:0", "", 8, name=r"say\x20\x22hi\x22", uuid='mpath-1IET_"q"')
+    add_map(tree, "dm-0", 8, r"say\x20\x22hi\x22", 'mpath-1IET_"q"')
     assert [(one.alias, one.device) for one in read_kernel_maps(tree.sys)] == [('say "hi"', r"/dev/mapper/say\x20\x22hi\x22")]
     for name in ('say "hi"', r"say\x20\x22hi\x22", r"/dev/mapper/say\x20\x22hi\x22", '1IET_"q"'):
         result = run(tree, Scripted(NAMES), [name])
@@ -113,9 +119,16 @@ def test_names_that_device_mapper_writes_differently(tmp_path: File) -> None:
 
 def test_what_an_old_release_cut_comes_from_the_kernel(tmp_path: File) -> None:
     tree, whole = Tree(tmp_path), "a-name-of-seventy-characters-0123456789-0123456789-0123456789-012345-70"
-    tree.block("dm-0", "254:0", "", 8, name=whole, uuid="mpath-3600140500000000000000000000000010" + "f" * 40)
+    add_map(tree, "dm-0", 8, whole, "mpath-3600140500000000000000000000000010" + "f" * 40)
     found = run(tree, Scripted((FOLDER / "0.6.2-long.txt").read_bytes()), [whole])["maps"][0]
     assert (found["name"], found["wwid"]) == (whole, "3600140500000000000000000000000010" + "f" * 40)
+
+
+def test_a_map_that_is_about_to_be_renamed_has_the_name_that_multipathd_knows(tmp_path: File) -> None:
+    tree = Tree(tmp_path)
+    add_map(tree, "dm-0", 8, "rbd0-old", "mpath-360014059ca317516a69465c883a29603")
+    found = run(tree, Scripted(FAILOVER), ["rbd0"])["maps"][0]
+    assert (found["name"], found["device"]) == ("rbd0", "/dev/mapper/rbd0-old")
 
 
 def test_without_a_map_the_daemon_is_not_asked_for_maps(tmp_path: File) -> None:
@@ -225,7 +238,7 @@ def test_a_map_without_a_usable_path_is_a_problem(tree: Tree, feature: bytes, wh
 
 
 def test_a_map_that_multipathd_does_not_know_is_a_problem(tree: Tree) -> None:
-    tree.block("dm-9", "254:9", "", 8, name="left", uuid="mpath-3600000000000000")
+    add_map(tree, "dm-9", 8, "left", "mpath-3600000000000000")
     problems = run(tree, Scripted(FAILOVER))["problems"]
     assert [entry["object"] for entry in problems] == ["map left"]
     assert "multipathd does not know it" in problems[0]["what"]
