@@ -32,9 +32,12 @@ def tree(tmp_path: Path) -> Tree:
     tree.lun(1, 2, 0, "sdb", "8:16")
     tree.session(2, 3, TARGET, "192.0.2.2", state="FAILED", ifacename="san1")
     tree.lun(2, 3, 0, "sdc", "8:32")
-    attributes = {"name": "rbd0", "uuid": "mpath-360014059ca317516a69465c883a29603"}
-    tree.block("dm-0", "254:0", **attributes)
+    add_map(tree, "rbd0", "360014059ca317516a69465c883a29603")
     return tree
+
+
+def add_map(tree: Tree, name: str, wwid: str) -> None:
+    tree.block("dm-0", "254:0", name=name, uuid=f"mpath-{wwid}")
 
 
 def look(tree: Tree, **options: t.Any) -> t.Dict[str, t.Any]:

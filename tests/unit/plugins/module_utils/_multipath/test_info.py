@@ -26,8 +26,7 @@ Answer = t.Union[bytes, HostError]
 
 def add_map(tree: Tree, dm: str, size: int, name: str, uuid: str) -> None:
     """A device-mapper device; ``size`` is in sectors."""
-    attributes = {"name": name, "uuid": uuid}
-    tree.block(dm, f"254:{dm[3:]}", "", size, **attributes)
+    tree.block(dm, f"254:{dm[3:]}", "", size, name=name, uuid=uuid)
 
 
 class Scripted(Daemon):
