@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task of multipath_conf asks for, and the document that comes of it. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import edits, schema
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.check import Checker, Verdict
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.document import Document, Place, device, listed_device, multipath, protocol
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import LISTS, Release
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.values import render_value, same
+
+Options = t.Mapping[str, t.Any]
+#: the options that are one section, and those that are a list of sections
+_SINGLE = ("defaults", "overrides")
+_BLACKLISTS = ("blacklist", "blacklist_exceptions")
+#: what sections in a list are known by
+_KEYS: t.Mapping[str, t.Tuple[str, ...]] = {"devices": ("vendor", "product"), "multipaths": ("wwid",), "protocols": ("type",)}
+
+
+class Section(t.NamedTuple):
+    """Keywords of one section, as a task gives them."""
+
+    #: how the task's option is called, for messages
+    option: str
+    place: Place
+    settings: t.Mapping[str, t.Any]
+
+
+class Listed(t.NamedTuple):
+    """Values of a keyword of a blacklist."""
+
+    option: str
+    place: Place
+    keyword: str
+    values: t.Sequence[str]
+
+
+class Wanted(t.NamedTuple):
+    """Everything that a task names, in the order in which it is written."""
+
+    sections: t.Sequence[Section] = ()
+    lists: t.Sequence[Listed] = ()
+
+
+def parse_wanted(params: Options) -> Wanted:
+    """The options of a task; ``InputError`` where an entry does not say which section it means, or names one twice."""
+    sections = [Section(f"option {name}", Place((name,)), _given(params[name])) for name in _SINGLE if params.get(name) is not None]
+    lists: t.List[Listed] = []
+    for name in _BLACKLISTS:
+        entries = dict(params.get(name) or {})
+        for index, entry in enumerate(entries.pop("devices", None) or ()):
+            place = listed_device(name, entry.get("vendor"), entry.get("product"))
+            option = f"option {name}.devices[{index}]"
+            if not _given(entry):
+                raise InputError(option, "names neither a vendor nor a product", "Give at least one of them")
+            sections.append(Section(option, place, {}))
+        lists.extend(Listed(f"option {name}.{keyword}", Place((name,)), keyword, [str(value) for value in values])
+                     for keyword, values in entries.items() if values)
+    for name, keys in _KEYS.items():
+        for index, entry in enumerate(params.get(name) or ()):
+            sections.append(_entry(f"option {name}[{index}]", name, keys, entry))
+    _refuse_twice(sections)
+    return Wanted(sections, lists)
+
+
+def _given(entry: Options) -> t.Dict[str, t.Any]:
+    return {str(key): value for key, value in entry.items()}
+
+
+def _entry(option: str, name: str, keys: t.Sequence[str], entry: Options) -> Section:
+    missing = [key for key in keys if entry.get(key) in (None, "")]
+    if missing:
+        raise InputError(option, f"has no {' and no '.join(missing)}", f"Say which {name[:-1]} is meant")
+    known_by = [str(entry[key]) for key in keys]
+    if name == "devices":
+        place = device(known_by[0], known_by[1], None if entry.get("revision") is None else str(entry["revision"]))
+    else:
+        place = (multipath if name == "multipaths" else protocol)(known_by[0])
+    return Section(f"{option} ({' '.join(known_by)})", place, {key: value for key, value in entry.items() if key not in dict(place.identity)})
+
+
+def _refuse_twice(sections: t.Sequence[Section]) -> None:
+    seen: t.Dict[Place, str] = {}
+    for section in sections:
+        if section.place in seen:
+            raise InputError(section.option, f"means the same section as {seen[section.place]}", "Make one entry of them")
+        seen[section.place] = section.option
+
+
+def edit(document: Document, wanted: Wanted, checker: Checker, *, absent: bool = False) -> Document:
+    """The document with what is wanted in it, or with ``absent`` without it; ``InputError`` for what this release would not read as it is meant."""
+    for section in wanted.sections:
+        document = _without(document, section, checker) if absent else _with(document, section, checker)
+    for one in wanted.lists:
+        _look(one.option, checker.keyword(one.place.path, one.keyword))
+        for value in one.values:
+            _look(one.option, None if absent else checker.value(one.place.path, one.keyword, value))
+        document = (edits.remove_from_list if absent else edits.add_to_list)(document, one.place, one.keyword, one.values)
+    return document
+
+
+def _with(document: Document, section: Section, checker: Checker) -> Document:
+    words = {keyword: _word(section, keyword, value, checker) for keyword, value in section.settings.items() if value is not None}
+    for keyword, value in section.place.identity:
+        if value is not None:
+            _look(section.option, checker.value(section.place.path, keyword, value))
+    now = document.settings(section.place)
+    changed = {keyword: word for keyword, word in words.items() if not _same(section.place, keyword, now.get(keyword), word, checker.release)}
+    document = edits.set_keywords(document, section.place, changed)
+    return edits.add_section(document, section.place) if section.place.identity else document
+
+
+def _without(document: Document, section: Section, checker: Checker) -> Document:
+    if section.place.identity and not section.settings:
+        return edits.remove_section(document, section.place)
+    for keyword in section.settings:
+        if keyword not in schema.all_keywords(section.place.path):
+            _look(section.option, checker.keyword(section.place.path, keyword))
+    return edits.set_keywords(document, section.place, dict.fromkeys(section.settings))
+
+
+def _word(section: Section, keyword: str, value: t.Any, checker: Checker) -> str:
+    path = section.place.path
+    if keyword in LISTS.get(path, ()):
+        raise InputError(section.option, f"{keyword} is a list", "Give it as an option of its own")
+    _look(section.option, checker.keyword(path, keyword))
+    word = render_value(schema.all_keywords(path)[keyword], value, checker.release) if keyword in schema.all_keywords(path) else str(value)
+    _look(section.option, checker.value(path, keyword, word))
+    return word
+
+
+def _same(place: Place, keyword: str, now: t.Optional[str], word: str, release: t.Optional[Release]) -> bool:
+    known = schema.all_keywords(place.path).get(keyword)
+    return now is not None and (now == word or (known is not None and same(known, now, word, release)))
+
+
+def _look(option: str, verdict: t.Optional[Verdict]) -> None:
+    """Raise for what would be misread; what is merely old is told by the check of the document."""
+    if verdict is not None and verdict.harmful:
+        raise InputError(option, verdict.what, verdict.remedy)
