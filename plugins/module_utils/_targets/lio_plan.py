@@ -169,7 +169,7 @@ class _Builder:
                 f"{new.path} is missing",
                 "Say its size, so that it is made" if new.create else "Say create: true and its size, or bring the file",
             )
-        if new.size is not None and file.size > new.size:
+        if new.size is not None and file.size - file.size % 512 > new.size:
             raise InputError(subject, f"{new.path} has {file.size} bytes, and shall have {new.size}", "Give the size of the file, or leave size out")
         if file.kind == "missing" and not file.has_folder:
             self.problems.append(_problem(new.path, "is in a folder that does not exist", "Make the folder first"))
@@ -228,7 +228,8 @@ class _Builder:
     def _dbroot(self) -> t.List[Op]:
         """The tools keep persistent reservations beside the saved file and tell the kernel so, which works only before the first backstore."""
         folder = folder_of(self.found.saved.path)
-        if self.found.kernel.backstores or len(self._made) > 1 or (self.found.kernel.loaded and self.found.kernel.dbroot in ("", folder)) or not self.wanted.save:
+        kernel = self.found.kernel
+        if not self.wanted.save or kernel.backstores or len(self._made) > 1 or (kernel.loaded and kernel.dbroot in ("", folder)):
             return []
         return [Op("dbroot", "dbroot", folder)]
 

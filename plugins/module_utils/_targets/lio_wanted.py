@@ -194,8 +194,8 @@ def find_store(keys: t.Iterable[Key], name: str) -> t.Optional[Key]:
     return found[0] if found else None
 
 
-def parse_size(size: t.Any, subject: str) -> t.Optional[int]:
-    """Bytes of ``1GiB``, ``500MB`` or a number; None for None. Sizes are whole sectors of 512 bytes."""
+def parse_size(size: t.Any, subject: str, block: int = 512) -> t.Optional[int]:
+    """Bytes of ``1GiB``, ``500MB`` or a number; None for None. What is written with a unit is cut to whole blocks, a number must be of them."""
     if size is None:
         return None
     found = re.fullmatch(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([A-Za-z]*)", str(size).strip())
@@ -203,8 +203,9 @@ def parse_size(size: t.Any, subject: str) -> t.Optional[int]:
     if found is None or unit is None:
         raise InputError(subject, f"is {size!r}, which is no size", "Write it as 1GiB, 500MB or in bytes")
     number = int(found.group(1)) * unit + (int(found.group(2)) * unit // 10 ** len(found.group(2)) if found.group(2) else 0)
-    if number < 512 or number % 512:
-        raise InputError(subject, f"is {number} bytes", "Give a multiple of 512, at least 512")
+    number -= number % block if found.group(3) else 0
+    if number < block or number % block:
+        raise InputError(subject, f"is {number} bytes", f"Give a multiple of {block}")
     return number
 
 
@@ -313,13 +314,12 @@ def _store(option: Options, present: bool) -> Store:
 
 def _size(option: Options, plugin: str, subject: str) -> t.Optional[int]:
     """The size of a backstore, for those that have one; and what else does not fit its type."""
-    size = parse_size(option.get("size"), f"{subject}: size")
+    page = os.sysconf("SC_PAGE_SIZE") if plugin == "ramdisk" else 512
+    size = parse_size(option.get("size"), f"{subject}: size", page)
     if size is None and plugin in ("ramdisk", "user"):
         raise InputError(subject, "needs a size", "Give it as 1GiB, 500MB or in bytes")
     if size is not None and plugin == "block":
         raise InputError(subject, "has a size, which a block device has by itself", "Leave it out")
-    if size is not None and plugin == "ramdisk" and size % os.sysconf("SC_PAGE_SIZE"):
-        raise InputError(subject, f"has a size of {size} bytes, which are no whole pages", f"Give a multiple of {os.sysconf('SC_PAGE_SIZE')}")
     for word, plugins in (("write_back", ("fileio",)), ("readonly", ("block",)), ("nullio", ("ramdisk",))):
         if option.get(word) is not None and plugin not in plugins:
             raise InputError(subject, f"has {word}, which {plugin} does not know", "Leave it out")

@@ -162,7 +162,8 @@ class FakeKernel(Hands):
             if "fd_buffered_io" in said:
                 self._set(f"{folder}/attrib/emulate_write_cache", "1")
         elif "rd_pages" in said:
-            text = f"TCM RamDisk ID: 0  RamDisk Makeup: rd_mcp\n        PAGES/PAGE_SIZE: {said['rd_pages']}*{page}  SG_table_count: 1  nullio: {said.get('rd_nullio', 0)}"
+            text = f"TCM RamDisk ID: 0  RamDisk Makeup: rd_mcp\n        PAGES/PAGE_SIZE: {said['rd_pages']}*{page}"
+            text += f"  SG_table_count: 1  nullio: {said.get('rd_nullio', 0)}"
         elif "udev_path" in said:
             text = f"iBlock device: sdb  UDEV PATH: {said['udev_path']}  readonly: {said['readonly']}\n        Major: 8 Minor: 16  CLAIMED: IBLOCK"
         else:

@@ -17,9 +17,9 @@ from .fake_lio import FakeKernel
 NAME = "iqn.2003-01.org.linux-iscsi.rheln1"
 HOST1 = "iqn.2026-11.org.example:host1"
 SERIAL = "9ca31751-6a69-465c-883a-296030000000"
-CHAP = {"method": "CHAP", "username": "u", "password": "a-secret-of-12", "username_in": None, "password_in": None, "algorithms": None}
-MUTUAL = dict(CHAP, username_in="array", password_in="another-secret")
-NONE = dict(CHAP, method="None", username=None, password=None)
+CHAP: t.Dict[str, t.Any] = {"method": "CHAP", "username": "u", "password": "a-secret-of-12", "username_in": None, "password_in": None, "algorithms": None}
+MUTUAL: t.Dict[str, t.Any] = dict(CHAP, username_in="array", password_in="another-secret")
+NONE: t.Dict[str, t.Any] = dict(CHAP, method="None", username=None, password=None)
 AO = {"name": "ao", "id": 1, "state": "active_optimized"}
 ANO = {"name": "ano", "id": 2, "state": "active_nonoptimized"}
 

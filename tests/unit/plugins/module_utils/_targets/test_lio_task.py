@@ -78,8 +78,8 @@ class TestAWholeTarget:
 
     def test_opened_last_and_state_before_the_type_forbids_it(self, host: Host) -> None:
         host.run(host.two_groups(backstores=[host.image(alua_groups=[dict(AO, access_type="explicit", state="standby"), ANO])]))
-        moves = [move for move in host.kernel.moves if move.startswith("write") and "auth" not in move]
-        assert moves.index(f"write {ALUA}/ao/tg_pt_gp_id 1") < moves.index(f"write {ALUA}/ao/alua_access_state 2") < moves.index(f"write {ALUA}/ao/alua_access_type 2")
+        at = [host.kernel.moves.index(f"write {ALUA}/ao/{move}") for move in ("tg_pt_gp_id 1", "alua_access_state 2", "alua_access_type 2")]
+        assert at == sorted(at)
         opened = host.kernel.moves.index(f"write {TPG}/enable 1")
         assert all(TPG + "/" not in move for move in host.kernel.moves[opened + 1:])
         assert not host.run(host.two_groups(backstores=[host.image(alua_groups=[dict(AO, access_type="explicit", state="standby"), ANO])]))["changed"]
@@ -159,12 +159,13 @@ class TestAWholeTarget:
         assert not host.run(options)["changed"]
 
     def test_attributes_and_parameters_of_a_portal_group(self, host: Host) -> None:
-        group = {"tag": 1, "attributes": {"generate_node_acls": 1, "demo_mode_write_protect": False}, "parameters": {"InitialR2T": False, "MaxBurstLength": 16776192},
-                 "auth": CHAP, "iser": True, "portals": ["192.168.56.101"]}
+        group = {"tag": 1, "attributes": {"generate_node_acls": 1, "demo_mode_write_protect": False},
+                 "parameters": {"InitialR2T": False, "MaxBurstLength": 16776192}, "auth": CHAP, "iser": True, "portals": ["192.168.56.101"]}
         options = params(portal_groups=[group])
         host.run(options)
-        assert [host.get(f"{TPG}/{name}") for name in ("attrib/generate_node_acls", "attrib/demo_mode_write_protect", "param/InitialR2T", "param/MaxBurstLength",
-                                                       "auth/userid", "np/192.168.56.101:3260/iser")] == ["1", "0", "No", "16776192", "u", "1"]
+        for name, value in (("attrib/generate_node_acls", "1"), ("attrib/demo_mode_write_protect", "0"), ("param/InitialR2T", "No"),
+                            ("param/MaxBurstLength", "16776192"), ("auth/userid", "u"), ("np/192.168.56.101:3260/iser", "1")):
+            assert host.get(f"{TPG}/{name}") == value
         assert not host.run(options)["changed"]
 
 
