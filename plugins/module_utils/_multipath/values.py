@@ -49,6 +49,8 @@ _WORDS: t.Mapping[str, str] = {
     "protocol": "scsi:fcp scsi:spi scsi:ssa scsi:sbp scsi:srp scsi:iscsi scsi:sas scsi:adt scsi:ata scsi:usb scsi:unspec ccw cciss undef"
                 " nvme@0.9.0-0.9.2 nvme:pcie@0.9.2 nvme:rdma@0.9.2 nvme:fc@0.9.2 nvme:tcp@0.9.2 nvme:loop@0.9.2 nvme:apple-nvme@0.9.2 nvme:unspec@0.9.2",
 }
+#: kinds whose numbers may have no sign, not even a plus
+_UNSIGNED = ("poll", "u32")
 #: kinds whose words name a plug-in of multipath-tools; a host may have others than these
 _PLUGINS: t.Mapping[str, str] = {
     "prio": "const alua emc hp_sw rdac hds random datacore netapp@0.4.9-0.5.0 ontap@0.5.0 iet@0.5.0 weightedpath@0.5.0 sysfs@0.6.2"
@@ -127,15 +129,14 @@ def check_value(one: Keyword, value: str, at: t.Optional[Release] = None, has: t
 
 def _check_words(one: Keyword, value: str, at: t.Optional[Release], has: t.Optional[Has], more: t.Collection[str]) -> t.Optional[Wrong]:
     kind = _kind(one.kind)
+    ranges = [each for each in kind.ranges if each.span.holds(at)]
+    number = _number(value, signed=one.kind not in _UNSIGNED)
+    within = value in more or (number is not None and any(each.low <= number <= each.high for each in ranges))
     for group in kind.words:
         for word in group:
-            if word.text == value:
+            if word.text == value and not within:
                 return _check_word(word, group, at, has)
-    if value in more:
-        return None
-    number = _number(value)
-    ranges = [each for each in kind.ranges if each.span.holds(at)]
-    if number is not None and any(each.low <= number <= each.high for each in ranges):
+    if within:
         return None
     words = _live(kind, at, has)
     if one.kind == "policy":  # multipath-tools looks at the begin of the word only
@@ -151,7 +152,9 @@ def _check_words(one: Keyword, value: str, at: t.Optional[Release], has: t.Optio
 def _check_word(word: Word, group: t.Sequence[Word], at: t.Optional[Release], has: t.Optional[Has]) -> t.Optional[Wrong]:
     if not word.span.holds(at) and not (has is not None and has(word.text) and word.span.until is None):
         if at is not None and word.span.since > at:
-            return Wrong(f"is not known to multipath-tools {as_text(at)}", f"It came with {as_text(word.span.since)}")
+            # 0.4.9 is Red Hat's in practice, with words of later releases; where its library cannot be asked, its multipath -t still is
+            return Wrong(f"is not known to multipath-tools {as_text(at)}", f"It came with {as_text(word.span.since)}",
+                        harmful=has is not None or at[:3] != (0, 4, 9))
         return Wrong(f"is not known to multipath-tools since {as_text(word.span.until or ())}", "Take another value")
     if word.deprecated is not None and at is not None and word.deprecated <= at:
         return Wrong("is deprecated", f"Write {group[0].text!r}", harmful=False)
@@ -166,9 +169,10 @@ def _live(kind: Kind, at: t.Optional[Release], has: t.Optional[Has] = None) -> t
     return found
 
 
-def _number(value: str) -> t.Optional[int]:
+def _number(value: str, *, signed: bool = True) -> t.Optional[int]:
     """A number as strtol reads it, but nothing may follow it."""
-    return int(value) if re.fullmatch(r"[ \t\r\f\v]*[+-]?[0-9]{1,20}[ \t\r\f\v]*", value) else None
+    sign = "[+-]?" if signed else ""
+    return int(value) if re.fullmatch(rf"[ \t\r\f\v]*{sign}[0-9]{{1,20}}[ \t\r\f\v]*", value) else None
 
 
 def _check_counted(one: Keyword, value: str) -> t.Optional[Wrong]:
@@ -212,14 +216,19 @@ def _check_owner(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
     return None if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@\\-]*[$]?", value) else Wrong("is neither a number nor the name of a user", "Write one of them")
 
 
+#: one leading zero and one x are passed over, and something has to follow
+_PRKEY = r"0?[xX]?(?P<digits>[0-9a-fA-F]{1,16})(?<!^0)"
+
+
 def _check_prkey(value: str, at: t.Optional[Release]) -> t.Optional[Wrong]:
     if value == "file":
         return None if at is None or at >= (0, 7, 3) else Wrong(f"is not known to multipath-tools {as_text(at)}", "It came with 0.7.3")
     key, colon, flag = value.partition(":")
     if colon and (flag != "aptpl" or (at is not None and at < (0, 7, 8))):
         return Wrong(f"ends with {colon + flag!r}", "Only ':aptpl' may stand there, since 0.7.8")
-    good = re.fullmatch(r"(?:0?[xX])?[0-9a-fA-F]{1,16}", key) is not None
-    return None if good else Wrong("is not a reservation key", "Write up to 16 hex digits, 0x before them or not; 'file' takes it from the prkeys file")
+    if re.fullmatch(_PRKEY, key):
+        return None
+    return Wrong("is not a reservation key", "Write up to 16 hex digits, 0x before them or not; 'file' takes it from the prkeys file")
 
 
 def _check_uid_attrs(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
@@ -283,9 +292,10 @@ def normalise(one: Keyword, value: str, at: t.Optional[Release] = None) -> str:
         return " ".join(value.split())
     if one.kind == "mode" and re.fullmatch(r"[0-7]{1,4}", value):
         return f"{int(value, 8):04o}"
-    if one.kind == "prkey" and re.fullmatch(r"(?:0?[xX])?[0-9a-fA-F]{1,16}(?::aptpl)?", value):
+    if one.kind == "prkey":
         key, colon, flag = value.partition(":")
-        return f"{int(re.sub('^0?[xX]', '', key), 16):#x}{colon}{flag}"
+        found = re.fullmatch(_PRKEY, key)
+        return f"{int(found.group('digits'), 16):#x}{colon}{flag}" if found else value
     return value
 
 

@@ -43,7 +43,12 @@ class Installed(t.NamedTuple):
 
     def has(self, word: str) -> bool:
         """Whether a word stands in libmultipath, at the end of a C string."""
-        return bool(self.library) and word.encode("ascii", "replace") + b"\0" in self.library
+        return word.encode("utf-8", "replace") + b"\0" in self.library
+
+    @property
+    def known(self) -> t.Optional[t.Callable[[str], bool]]:
+        """``has``, where there is a library to be asked."""
+        return self.has if self.library else None
 
 
 def parse_release(text: str) -> t.Optional[Release]:
