@@ -159,7 +159,7 @@ class _Changes:
             new = self._inserted.get(index, [])
             if index not in self._removed:
                 kept = self._replaced.get(index, piece)
-                pieces.append(kept if not new or kept.endswith(b"\n") else kept + self._end())
+                pieces.append(kept if not new or kept.endswith(b"\n") else kept + (b"\n" if kept.endswith(b"\r") else self._end()))
             pieces.extend(new)
         return Document(split_pieces(b"".join(pieces)), self._document.path, self._document.release)
 

@@ -127,6 +127,8 @@ BROKEN = [
     pytest.param(Broken(b"defaults\n{\npolling_interval 5\n}\n", [(1, "~" + NO_BRACE)], {"polling_interval": "5"}), id="brace in the next line"),
     pytest.param(Broken(b"defaults\n\n# x\n{\npolling_interval 5\n}\n", [(1, "~" + NO_BRACE)], {"polling_interval": "5"}), id="brace some lines below"),
     pytest.param(Broken(b"defaults\npolling_interval 5\n}\n", [(1, "~" + NO_BRACE)], {"polling_interval": "5"}), id="no brace"),
+    pytest.param(Broken(b"defaults\npolling_interval 5\n{\nverbosity 2\n}\n", [(1, "~" + NO_BRACE), (3, "opens nothing")],
+                        {"polling_interval": "5", "verbosity": "2"}), id="a brace too late"),
     pytest.param(Broken(b"defaults {\n{\npolling_interval 5\n}\n", [(2, "opens nothing")], {"polling_interval": "5"}), id="two opening braces"),
     pytest.param(Broken(b"defaults x {\npolling_interval 5\n}\n", [(1, "a brace is expected after defaults")], {"polling_interval": "5"}),
                  id="a word before the brace"),
@@ -221,6 +223,14 @@ def test_files_without_an_end() -> None:
     with pytest.raises(InputError, match="1048577 bytes"):
         parse(b"#" * (LARGEST_FILE + 1))
     assert 0 < len(parse(b"}\n" * 5000).problems) <= 200
+
+
+def test_the_last_line_of_a_keyword_counts() -> None:
+    section, = parse(b"defaults {\nchecker a\npath_checker b\npath_checker c\nprio\n}\n").walk()
+    assert section.get("path_checker") == section.get("checker") == "c"
+    assert section.values("checker") == ["a", "b", "c"]
+    assert section.get("prio") is None and section.values("prio") == []
+    assert parse(b"defaults\na 1\n{\n}\n").find(DEFAULTS)[0].head == 0
 
 
 DUPLICATES = b"""multipaths {

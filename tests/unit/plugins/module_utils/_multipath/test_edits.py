@@ -148,20 +148,30 @@ def whole_edit(document: Document) -> Document:
     return set_keywords(document, DEFAULTS, {"a": "1"})
 
 
+LONG = " #" + "x" * 1100
 DAMAGED = [
-    pytest.param("devices {\ndevice {\nvendor A\n", whole_edit, "line 2: the section device is not closed|line 1: the section devices is not closed",
-                 id="not closed"),
-    pytest.param("defaults {\na 2\n", lambda one: remove_section(one, DEFAULTS), "line 1: the section defaults is not closed", id="not closed, to be removed"),
-    pytest.param("defaults {\na 2 #" + "x" * 1100 + "\n}\n", whole_edit, "line 2: the line has more than the 1023 bytes", id="in a long line"),
-    pytest.param("defaults {\nb 2 #" + "x" * 1100 + "\n}\n", whole_edit, "line 2: the line has more than the 1023 bytes", id="behind a long line"),
+    pytest.param("devices {\ndevice {\nvendor A\n", whole_edit, "line 1", "the section devices is not closed, so nothing can be added behind it",
+                 id="something behind a section that is not closed"),
+    pytest.param("devices {\ndevice {\nvendor A\n", lambda one: add_section(one, LIO), "line 2",
+                 "the section device is not closed, so nothing can be added behind it", id="something behind a device that is not closed"),
+    pytest.param("defaults {\na 2\n", lambda one: remove_section(one, DEFAULTS), "line 1",
+                 "the section defaults is not closed, so it is not clear what belongs to it", id="a section that is not closed, to be removed"),
+    pytest.param(f"defaults {{\na 2{LONG}\n}}\n", whole_edit, "line 2", "the line has more than the 1023 bytes", id="in a long line"),
+    pytest.param(f"defaults {{\nb 2{LONG}\n}}\n", whole_edit, "line 2", "the line has more than the 1023 bytes", id="behind a long line"),
+    pytest.param(f"defaults {{\na 2{LONG}\n}}\n", lambda one: set_keywords(one, DEFAULTS, {"a": None}), "line 2", "the line has more than the 1023 bytes",
+                 id="a long line, to be removed"),
+    pytest.param(f"defaults {{\n{LONG}\n a 2\n}}\n", lambda one: remove_section(one, DEFAULTS), "line 2", "the line has more than the 1023 bytes",
+                 id="a section with a long line, to be removed"),
+    pytest.param("devices {\n}\n", lambda one: set_keywords(one, Place(("devices",)), {"device": "x"}), "f.conf",
+                 "devices: device would not be read as it was written", id="a section as a keyword"),
 ]
 
 
-@pytest.mark.parametrize(("before", "edit", "says"), DAMAGED)
-def test_damaged(before: str, edit: t.Callable[[Document], Document], says: str) -> None:
-    with pytest.raises(DamagedError, match=says) as caught:
-        edit(parse(before.encode()))
-    assert caught.value.remedy
+@pytest.mark.parametrize(("before", "edit", "where", "what"), DAMAGED)
+def test_damaged(before: str, edit: t.Callable[[Document], Document], where: str, what: str) -> None:
+    with pytest.raises(DamagedError) as caught:
+        edit(parse(before.encode(), "f.conf"))
+    assert caught.value.subject.endswith(where) and caught.value.what.startswith(what) and caught.value.remedy
 
 
 def test_a_section_that_is_not_closed_can_be_edited_itself() -> None:

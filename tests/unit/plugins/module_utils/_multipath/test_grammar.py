@@ -153,6 +153,6 @@ def test_values_that_can(value: str, release: t.Optional[t.Tuple[int, ...]]) -> 
 
 
 def test_drop_ins() -> None:
-    names = ["b.conf", "A.conf", "a.conf", "10-x.conf", ".hidden.conf", "x.conf.bak", "x.CONF", "conf", "9.conf"]
+    names = ["b.conf", "a.conf", "A.conf", "10-x.conf", ".hidden.conf", "x.conf.bak", "x.CONF", "conf", "9.conf"]
     assert drop_ins(names) == [".hidden.conf", "10-x.conf", "9.conf", "A.conf", "a.conf", "b.conf"]
     assert drop_ins(names, (0, 8, 3)) == [".hidden.conf", "10-x.conf", "9.conf", "A.conf", "a.conf", "b.conf", "x.conf.bak"]
