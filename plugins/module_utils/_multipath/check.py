@@ -155,7 +155,7 @@ def _check_polling(path: str, section: Section) -> t.List[Problem]:
     if interval is None or most is None:
         return []
     low, high = interval.value or "", most.value or ""
-    if not (low.isdigit() and high.isdigit() and 0 < int(high) < int(low)):
+    if not ((low + high).isascii() and low.isdigit() and high.isdigit() and 0 < int(high[:20]) < int(low[:20])):
         return []
     return [Problem(path, interval.line, low, f"polling_interval {low} is more than max_polling_interval {high}, which is then used for both",
                     "Lower the one or raise the other")]

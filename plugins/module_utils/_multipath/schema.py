@@ -144,7 +144,8 @@ new_bindings_in_boot d bool rhel
 unpriv_sgio dvm bool rhel
 all_devs v bool rhel 9>overrides
 """
-# Red Hat's 0.4.9 (RHEL 7) knows these too, as its own multipath -t shows (a copy stands in the tests of oamg/leapp-repository). Upstream they came later.
+# Red Hat's 0.4.9 (RHEL 7) knows these too, and upstream they came later: the names up to marginal_path_double_failed_time as its own multipath -t shows
+# (a copy stands in the tests of oamg/leapp-repository), those after it by its documentation. There its multipath -t has the last word anyway.
 _BACKPORTED = frozenset((
     "max_polling_interval reassign_maps path_selector uid_attribute alias_prefix rr_min_io_rq checker_timeout bindings_file wwids_file prkeys_file"
     " log_checker_err reservation_key find_multipaths retain_attached_hw_handler detect_prio force_sync deferred_remove skip_kpartx config_dir"

@@ -41,14 +41,14 @@ class Installed(t.NamedTuple):
     def text(self) -> str:
         return ".".join(str(number) for number in self.release)
 
-    def has(self, word: str) -> bool:
+    def holds(self, word: str) -> bool:
         """Whether a word stands in libmultipath, at the end of a C string."""
         return word.encode("utf-8", "replace") + b"\0" in self.library
 
     @property
-    def known(self) -> t.Optional[t.Callable[[str], bool]]:
-        """``has``, where there is a library to be asked."""
-        return self.has if self.library else None
+    def has(self) -> t.Optional[t.Callable[[str], bool]]:
+        """``holds``, where there is a library to be asked."""
+        return self.holds if self.library else None
 
 
 def parse_release(text: str) -> t.Optional[Release]:

@@ -100,11 +100,17 @@ def test_refused(text: str, line: int, word: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "defaults {\n getuid_callout \"/lib/udev/scsi_id\"\n}\n", "defaults {\n path_grouping_policy failover2\n}\n",
+    "defaults {\n polling_interval 20\n max_polling_interval 20\n disable_changed_wwids yes\n}\n",
+    "defaults {\n getuid_callout \"/lib/udev/scsi_id\"\n}\n",
+    "defaults {\n path_grouping_policy failover2\n}\n",
 ])
 def test_told_and_taken(text: str) -> None:
     found = problems(text)
     assert len(found) == 1 and not found[0].harmful
+
+
+def test_digits_that_are_not_ascii() -> None:
+    assert {problem.line for problem in problems('defaults {\n polling_interval "\u00b2"\n max_polling_interval "\u00b9"\n}\n')} == {2, 3}
 
 
 def test_names_across_files() -> None:

@@ -70,10 +70,10 @@ def test_right_keyword(word: str, text: str) -> None:
 def test_words_that_a_distribution_carried_back() -> None:
     """0.8.7 of RHEL 9 has auto_resize, upstream's has not; a keyword that was removed does not come back that way."""
     host = Installed((0, 8, 7), b"\0auto_resize\0group_by_tpg\0default_selector\0")
-    checker = Checker(host.release, has=host.known)
+    checker = Checker(host.release, has=host.has)
     assert checker.keyword(DEFAULTS, "auto_resize") is None and checker.value(DEFAULTS, "path_grouping_policy", "group_by_tpg") is None
     assert checker.keyword(DEFAULTS, "max_retries") is not None
-    assert Checker((0, 9, 4), has=host.known).keyword(DEFAULTS, "default_selector") is not None
+    assert Checker((0, 9, 4), has=host.has).keyword(DEFAULTS, "default_selector") is not None
 
 
 @pytest.mark.parametrize("text, numbers", [
@@ -96,12 +96,12 @@ def test_installed(tmp_path: pathlib.Path) -> None:
         (place / "multipath" / name).touch()
     found = read_installed(_says("multipath-tools v0.9.4 (12/19, 2022)\nUsage:\n"), str(tmp_path))
     assert (found.release, found.text) == ((0, 9, 4), "0.9.4")
-    assert found.has("polling_interval") and not found.has("banana") and not found.has("polling")
+    assert found.holds("polling_interval") and not found.holds("banana") and not found.holds("polling")
     assert found.plugins == {"prio": {"alua", "ours"}, "checker": {"tur"}}
 
 
 def test_not_installed(tmp_path: pathlib.Path) -> None:
-    assert find_library(str(tmp_path)) == "" and Installed((0, 4, 9)).known is None
+    assert find_library(str(tmp_path)) == "" and Installed((0, 4, 9)).has is None
     assert read_installed(_says("multipath-tools v0.4.9 (05/33, 2016)\n"), str(tmp_path)) == Installed((0, 4, 9), b"", {"prio": frozenset(),
     "checker": frozenset()})
     with pytest.raises(HostError, match="does not say which release"):
