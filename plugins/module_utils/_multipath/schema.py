@@ -204,7 +204,10 @@ class Keyword(t.NamedTuple):
             return True
         if at is not None and at[:3] == _FIRST and (self.red_hat or self.name in _BACKPORTED):
             return True
-        return has is not None and self.spans[-1].until is None and has(self.name)
+        if has is None or at is None or self.red_hat or self.spans[-1].until is not None:
+            return False
+        # that the library has the word says nothing where it reads it in another section
+        return not any(span.holds(at) for known in _table().values() if self.name in known for span in known[self.name].spans) and has(self.name)
 
     def is_deprecated(self, at: t.Optional[Release]) -> bool:
         return self.deprecated is not None and (at is None or self.deprecated <= at)

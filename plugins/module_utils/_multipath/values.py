@@ -135,7 +135,7 @@ def _check_words(one: Keyword, value: str, at: t.Optional[Release], has: t.Optio
     for group in kind.words:
         for word in group:
             if word.text == value and not within:
-                return _check_word(word, group, at, has)
+                return _check_word(word, group, kind, at, has)
     if within:
         return None
     words = _live(kind, at, has)
@@ -149,8 +149,8 @@ def _check_words(one: Keyword, value: str, at: t.Optional[Release], has: t.Optio
     return Wrong("is out of range" if number is not None and ranges else "is not allowed", f"Did you mean {near[0]!r}?" if near else f"Allowed is {allowed}")
 
 
-def _check_word(word: Word, group: t.Sequence[Word], at: t.Optional[Release], has: t.Optional[Has]) -> t.Optional[Wrong]:
-    if not word.span.holds(at) and not (has is not None and has(word.text) and word.span.until is None):
+def _check_word(word: Word, group: t.Sequence[Word], kind: Kind, at: t.Optional[Release], has: t.Optional[Has]) -> t.Optional[Wrong]:
+    if not word.span.holds(at) and not _carried_back(word, kind, has):
         if at is not None and word.span.since > at:
             # 0.4.9 is Red Hat's in practice, with words of later releases; where its library cannot be asked, its multipath -t still is
             return Wrong(f"is not known to multipath-tools {as_text(at)}", f"It came with {as_text(word.span.since)}",
@@ -161,11 +161,30 @@ def _check_word(word: Word, group: t.Sequence[Word], at: t.Optional[Release], ha
     return None
 
 
+@functools.lru_cache(maxsize=None)
+def _shared() -> t.FrozenSet[str]:
+    """Words that several kinds know: that a library has one says nothing about any of them."""
+    seen: t.Set[str] = set()
+    twice: t.Set[str] = set()
+    for name in (*_WORDS, *_PLUGINS):
+        words = {word.text for group in _kind(name).words for word in group}
+        twice |= words & seen
+        seen |= words
+    return frozenset(twice)
+
+
+def _carried_back(word: Word, kind: Kind, has: t.Optional[Has]) -> bool:
+    """Whether the host's library takes a word of a later release, told by those that came with it and mean nothing else."""
+    if has is None or word.span.until is not None:
+        return False
+    return any(has(peer.text) for group in kind.words for peer in group if peer.span.since == word.span.since and peer.text not in _shared())
+
+
 def _live(kind: Kind, at: t.Optional[Release], has: t.Optional[Has] = None) -> t.List[str]:
     """The words that a release takes, one of each meaning."""
     found: t.List[str] = []
     for group in kind.words:
-        found += [word.text for word in group if word.span.holds(at) or (has is not None and has(word.text))][:1]
+        found += [word.text for word in group if word.span.holds(at) or _carried_back(word, kind, has)][:1]
     return found
 
 

@@ -73,6 +73,10 @@ def test_words_that_a_distribution_carried_back() -> None:
     checker = Checker(host.release, has=host.has)
     assert checker.keyword(DEFAULTS, "auto_resize") is None and checker.value(DEFAULTS, "path_grouping_policy", "group_by_tpg") is None
     assert checker.keyword(DEFAULTS, "max_retries") is not None
+    assert Checker((0, 8, 5), has=Installed((0, 8, 5), b"\0fast_io_fail_tmo\0").has).keyword(PROTOCOL, "fast_io_fail_tmo") is not None
+    for words, taken in ((b"\0always\0", False), (b"\0always\0never\0unused\0", True)):  # always is a word of log_checker_err, too
+        host = Installed((0, 8, 7), words)
+        assert (Checker(host.release, has=host.has).value(DEFAULTS, "flush_on_last_del", "always") is None) is taken
     assert Checker((0, 9, 4), has=host.has).keyword(DEFAULTS, "default_selector") is not None
 
 
