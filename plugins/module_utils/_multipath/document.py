@@ -79,9 +79,6 @@ class Place(t.NamedTuple):
     path: Path
     identity: t.Tuple[t.Tuple[str, t.Optional[str]], ...] = ()
 
-    def holds(self, section: Section) -> bool:
-        return section.path == self.path and all(section.get(keyword) == value for keyword, value in self.identity)
-
     def __str__(self) -> str:
         return " ".join([" / ".join(self.path), *(value for _keyword, value in self.identity if value is not None)])
 
@@ -108,7 +105,7 @@ def listed_device(blacklist: str, vendor: t.Optional[str], product: t.Optional[s
 class Document:
     """A file as it stands, and what multipath-tools reads in it. Never changed, only copied."""
 
-    __slots__ = ("path", "pieces", "problems", "release", "top")
+    __slots__ = ("_index", "path", "pieces", "problems", "release", "top")
 
     def __init__(self, pieces: t.Sequence[bytes], path: str, release: t.Optional[Release]) -> None:
         self.path = path
@@ -119,6 +116,7 @@ class Document:
         #: the file as a section around all sections
         self.top: Section = reader.read(self.pieces)
         self.problems: t.Tuple[Problem, ...] = tuple(sorted(reader.problems, key=lambda one: one.line))
+        self._index: t.Dict[t.Tuple[Path, t.Tuple[str, ...]], t.Dict[t.Tuple[t.Optional[str], ...], t.List[Section]]] = {}
 
     def render(self) -> bytes:
         """The file, byte for byte."""
@@ -130,7 +128,14 @@ class Document:
 
     def find(self, place: Place) -> t.List[Section]:
         """The sections of this name and identity, in the order of the file."""
-        return [section for section in self.walk() if place.holds(section)]
+        keywords = tuple(keyword for keyword, _value in place.identity)
+        index = self._index.get((place.path, keywords))
+        if index is None:
+            index = self._index[place.path, keywords] = {}
+            for section in self.walk():
+                if section.path == place.path:
+                    index.setdefault(tuple(section.get(keyword) for keyword in keywords), []).append(section)
+        return list(index.get(tuple(value for _keyword, value in place.identity), ()))
 
     def stands_alone(self, place: Place) -> bool:
         """Whether of several such sections the first alone is read: devices until 0.4.9, multipath sections until 0.7.7."""

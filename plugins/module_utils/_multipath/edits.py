@@ -150,6 +150,7 @@ class _Changes:
         self._removed: t.Set[int] = set()
         #: by the piece they come behind; -1 is the begin of the file
         self._inserted: t.Dict[int, t.List[bytes]] = {}
+        self._found_end = b""
 
     def made(self) -> Document:
         if not self._replaced and not self._removed and not self._inserted:
@@ -255,8 +256,10 @@ class _Changes:
 
     def _end(self) -> bytes:
         """The line end of this file."""
-        ends = [piece for piece in self._pieces if piece.endswith(b"\n")]
-        return b"\r\n" if sum(piece.endswith(b"\r\n") for piece in ends) * 2 > len(ends) else b"\n"
+        if not self._found_end:
+            ends = [piece[-2:] for piece in self._pieces if piece.endswith(b"\n")]
+            self._found_end = b"\r\n" if ends.count(b"\r\n") * 2 > len(ends) else b"\n"
+        return self._found_end
 
     def _indent(self, index: int) -> bytes:
         piece = self._pieces[index]

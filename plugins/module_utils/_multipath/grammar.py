@@ -23,6 +23,7 @@ since 0.9.0, ``devnode_blacklist`` (an older word for ``blacklist``) until 0.8.9
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import sys
 import typing as t
@@ -179,6 +180,7 @@ class Reading(t.NamedTuple):
     faults: t.Tuple[Fault, ...] = ()
 
 
+@functools.lru_cache(maxsize=16384)
 def read_piece(piece: bytes, path: Path, release: t.Optional[Release] = None, dialect: Dialect = Dialect()) -> Reading:
     """Read one piece of the file, as a line of the section at ``path``."""
     text = seen_text(piece)

@@ -32,6 +32,7 @@ class Case(t.NamedTuple):
 SET = [
     pytest.param(Case("", DEFAULTS, {"verbosity": "3"}, "defaults {\n\tverbosity 3\n}\n"), id="a file that is empty"),
     pytest.param(Case("# mine", DEFAULTS, {"verbosity": "3"}, "# mine\ndefaults {\n\tverbosity 3\n}\n"), id="a last line without an end"),
+    pytest.param(Case("x y\r\n\r", DEFAULTS, {"a": "1"}, "x y\r\n\r\ndefaults {\r\n\ta 1\r\n}\r\n"), id="a last line with half an end"),
     pytest.param(Case("# mine\n\n", LIO, {"failback": "60"},
                       '# mine\n\ndevices {\n\tdevice {\n\t\tvendor "LIO-ORG"\n\t\tproduct ".*"\n\t\tfailback 60\n\t}\n}\n'),
                  id="a device where there are none"),
