@@ -11,6 +11,7 @@ import uuid
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_alua import alua_ops, check_supported, members_back, put_back
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import (
     DEFAULT_GROUP,
     FOLDERS,
@@ -80,12 +81,13 @@ class _Builder:
         self._sizes = {key: store.size for key, store in self.kernel.backstores.items()}
 
     def build(self) -> None:
-        wanted, kernel = self.wanted, self.kernel
+        wanted = self.wanted
         if not self.found.kernel.loaded:
             self._step("load", "kernel module target_core_mod", "", "loaded", [Op("module", "target_core_mod")])
         for store in wanted.stores.values():
             self._store(store)
         self._check_serials()
+        kernel = self.kernel
         if not kernel.has_iscsi:
             self._step("load", "kernel module iscsi_target_mod", "", "loaded", [Op("mkdir", "iscsi")])
         if wanted.discovery is not None:
@@ -257,6 +259,7 @@ class _Builder:
         for name, settings in new.groups.items():
             path, was = f"{old.folder}/alua/{name}", old.groups.get(name)
             holder = ids.get(settings.get("tg_pt_gp_id", ""))
+            check_supported(f"backstore {new.key}: ALUA group {name!r}", dict(was or {}, **settings), settings)
             if was is None and holder and settings.get("tg_pt_gp_id"):
                 raise InputError(
                     f"backstore {new.key}: ALUA group {name!r}",
@@ -268,11 +271,19 @@ class _Builder:
                 settings = dict({"alua_access_type": "1"}, **settings)
                 was = {"alua_access_type": "3", "alua_access_state": "0", "preferred": "0"}
                 ops = [Op("mkdir", path), Op("write", f"{path}/tg_pt_gp_id", settings["tg_pt_gp_id"])]
-                self._step("create", f"ALUA group {name} of backstore {new.key}", None, settings, ops + _alua_ops(path, was, settings))
+                ops += alua_ops(path, was, settings) + self._members_back(new.key, name)
+                self._step("create", f"ALUA group {name} of backstore {new.key}", None, settings, ops)
             else:
-                ops = _alua_ops(path, was, settings)
-                changed = {op.path.rpartition("/")[2]: settings[op.path.rpartition("/")[2]] for op in ops}
+                ops = alua_ops(path, was, settings)
+                changed = {op.path.rpartition("/")[2]: op.value for op in ops}
                 self._step("change", f"ALUA group {name} of backstore {new.key}", {key: was.get(key) for key in changed}, changed, ops)
+
+    def _members_back(self, key: Key, name: str) -> t.List[Op]:
+        """The LUNs that were in a group before it was made anew, and that the task does not put elsewhere."""
+        told = {(self.wanted.name, tag, number) for tag, group in self.wanted.groups.items() for number, unit in group.luns.items() if unit.group}
+        back = members_back(self.found.kernel, self.kernel, key, name, told)
+        self.kernel = put_back(self.kernel, back, name)
+        return [Op("write", f"{group_path(target, tag)}/lun/lun_{number}/alua_tg_pt_gp", name) for target, tag, number in back]
 
     # portal groups
 
@@ -342,6 +353,8 @@ class _Builder:
             )
         store = self.kernel.backstores.get(key)
         groups = set(store.groups if store else ()) | set(self.wanted.stores[key].groups if key in self.wanted.stores else ()) | {DEFAULT_GROUP}
+        if unit.group and store and not store.groups:
+            raise HostError(f"backstore {key}", "has no ALUA groups in this kernel", f"Leave alua_group out of {subject}")
         if unit.group and unit.group not in groups:
             raise InputError(
                 subject,
@@ -458,21 +471,3 @@ class _Builder:
                         "alua_group": group or (old.luns[number].group if number in old.luns else DEFAULT_GROUP),
                     }
                 )
-
-
-def _alua_ops(path: str, was: t.Mapping[str, str], settings: t.Mapping[str, str]) -> t.List[Op]:
-    """Write what differs: what allows first, then the state, which only a group with implicit ALUA takes, then what forbids."""
-    todo = {name: value for name, value in settings.items() if name != "tg_pt_gp_id" and not same(was.get(name), value)}
-    state = {"alua_access_state": todo.pop("alua_access_state")} if "alua_access_state" in todo else {}
-    final = todo.pop("alua_access_type", None)
-    first = {name: value for name, value in todo.items() if not (name.startswith("alua_support_") and value == "0")}
-    last = {name: value for name, value in todo.items() if name not in first}
-    now = was.get("alua_access_type", "3")
-    writes = list(first.items())
-    if state and now not in ("1", "3"):
-        between = final if final in ("1", "3") else "1"
-        writes.append(("alua_access_type", between))
-        final = final if final is not None else now
-        final = None if final == between else final
-    writes += list(state.items()) + ([("alua_access_type", final)] if final is not None else []) + list(last.items())
-    return [Op("write", f"{path}/{name}", value) for name, value in writes]

@@ -67,7 +67,7 @@ class FakeKernel(Hands):
         os.mkdir(self.path(path))
         if re.fullmatch(r"core/[^/]+/[^/]+", path):
             self._files(path, {"info": "Status: DEACTIVATED", "control": "", "enable": "0", "udev_path": ""})
-            self._files(f"{path}/attrib", dict(_ATTRIB, hw_block_size="512"), read_only=["hw_block_size"])
+            self._files(f"{path}/attrib", dict(_ATTRIB, hw_block_size="512", alua_support="1"), read_only=["hw_block_size", "alua_support"])
             self._files(f"{path}/wwn", {"vpd_unit_serial": "T10 VPD Unit Serial Number: ", "company_id": "0x001405"})
             self._files(f"{path}/alua/default_tg_pt_gp", dict(_ALUA, tg_pt_gp_id="0"))
         elif "/alua/" in path:
@@ -100,7 +100,8 @@ class FakeKernel(Hands):
             raise OSError(errno.EBUSY, "Device or resource busy")
         if "/alua/" in path:
             for member in Path(self.root).glob("iscsi/*/tpgt_*/lun/lun_*/alua_tg_pt_gp"):
-                if f"Alias: {here.name}\n" in member.read_text(encoding="utf-8"):
+                of_this = any(one.is_symlink() and one.resolve() == here.parent.parent.resolve() for one in member.parent.iterdir())
+                if of_this and f"Alias: {here.name}\n" in member.read_text(encoding="utf-8"):
                     member.write_text("TG Port Alias: default_tg_pt_gp\nTG Port Group ID: 0\n", encoding="utf-8")
         shutil.rmtree(here)
 

@@ -208,6 +208,19 @@ class TestChanges:
         host.run(dict(options, force=True))
         assert host.get(f"{ALUA}/ao/tg_pt_gp_id") == "7" and "Alias: ao" in host.get(f"{TPG}/lun/lun_0/alua_tg_pt_gp")
 
+    def test_the_luns_of_another_target_follow_a_group_made_anew(self, host: Host) -> None:
+        host.run(host.two_groups())
+        other = NAME + ":two"
+        host.run(params(name=other, portal_groups=[{"tag": 1, "luns": [{"lun": 5, "backstore": "d0", "alua_group": "ano"}]}]))
+        host.run(params(name=NAME, backstores=[host.image(alua_groups=[AO, dict(ANO, id=9)])]))
+        assert "Alias: ano" in host.get(f"iscsi/{other}/tpgt_1/lun/lun_5/alua_tg_pt_gp")
+        assert "Alias: ano" in host.get(f"iscsi/{NAME}/tpgt_2/lun/lun_0/alua_tg_pt_gp")
+
+    def test_a_state_that_a_group_does_not_support(self, host: Host) -> None:
+        host.run(host.two_groups(backstores=[host.image(alua_groups=[dict(AO, supported_states=["active_optimized"]), ANO])]))
+        with pytest.raises(InputError, match="shall be standby, which it does not support"):
+            host.run(host.two_groups(backstores=[host.image(alua_groups=[dict(AO, state="standby"), ANO])]))
+
     def test_the_default_group_can_be_set_and_is_reported_as_not_restored(self, host: Host) -> None:
         result = host.run(one_group(host, backstores=[host.image(alua_groups=[{"name": "default_tg_pt_gp", "state": "standby"}])]))
         assert host.get(f"{ALUA}/default_tg_pt_gp/alua_access_state") == "2"
