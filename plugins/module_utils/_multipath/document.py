@@ -25,7 +25,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import (
-    LARGEST_FILE, LISTS, LONGEST_LINE, SAME_AS, Fault, Path, Problem, Reading, Release, dialect_of, place_name, read_piece, split_pieces)
+    LARGEST_FILE, LISTS, LONGEST_LINE, OPENS_ALONE, SAME_AS, Fault, Path, Problem, Reading, Release, dialect_of, place_name, read_piece, split_pieces)
 
 
 class Entry(t.NamedTuple):
@@ -276,7 +276,7 @@ class _Reader:
         elif reading.does == "keyword":
             here.braced = True
             here.entries.append(Entry(reading.word, reading.value, self.line, reading.quoted, index))
-            if not here.path and reading.value not in (None, "{"):
+            if not here.path and reading.value is not None and (reading.quoted or reading.value != "{") and reading.word not in OPENS_ALONE:
                 self.say(Fault(reading.word, f"{reading.word!r} stands outside of any section, so multipath-tools drops it",
                                "Put it into the section it belongs to"))
 

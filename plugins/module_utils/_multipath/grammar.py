@@ -193,11 +193,18 @@ def read_piece(piece: bytes, path: Path, release: t.Optional[Release] = None, di
         if word == "{":
             return Reading("brace", faults=tuple(faults))
         return Reading("close", faults=(*faults, *_after_brace(tokens, 1)))
-    if word in sections_in(path, release) and tokens[0].kind == "word" and (len(tokens) > 1 or word in _OPENS_ALONE):
+    if word in sections_in(path, release) and tokens[0].kind == "word" and (len(tokens) > 1 or word in OPENS_ALONE):
         braced = len(tokens) > 1 and tokens[1].text == b"{"
         if len(tokens) > 1 and not braced:
             faults.append(Fault(decode(tokens[1].text), f"a brace is expected after {word}, and {_show(tokens[1].text)} is dropped", f"Write {word} {{"))
         return Reading("open", word, braced=braced, faults=(*faults, *(_after_brace(tokens, 2) if braced else ())))
+    return _read_keyword(text, tokens, faults, path, release)
+
+
+def _read_keyword(text: bytes, tokens: t.Sequence[Token], before: t.Sequence[Fault], path: Path, release: t.Optional[Release]) -> Reading:
+    """A line that neither opens nor closes a section."""
+    faults: t.List[Fault] = []
+    word = decode(tokens[0].text)
     value, used, quoted, closed = _value(tokens)
     if tokens[0].kind == "quote":
         word = decode(tokens[1].text) if len(tokens) > 1 else '"'
@@ -208,19 +215,21 @@ def read_piece(piece: bytes, path: Path, release: t.Optional[Release] = None, di
     elif not closed:
         faults.append(Fault(word, f"the quote that opens the value of {_name(word)} is not closed, so the value reaches to the end of the line",
                             "Close it; to have a quote in a value, write it twice"))
+    elif word in OPENS_ALONE:
+        faults.append(_opens_nothing(word, path, release))
     elif value in ("{", "}") and not quoted:
         faults.append(_brace_as_value(word, value, path, release))
-    if value is not None and len(tokens) > used and (quoted or value not in ("{", "}")):
+    if value is not None and len(tokens) > used and (quoted or value not in ("{", "}")) and word not in OPENS_ALONE:
         faults.append(_extra(word, value, tokens, used, quoted=quoted))
     elif value is not None and not quoted and tokens[1].end < len(text) and text[tokens[1].end] in b"!#":
         mark = chr(text[tokens[1].end])
         faults.append(Fault(word, f"{mark} right after {_show(tokens[1].text)} begins a comment, so it is no part of the value of {_name(word)}",
                             "Put the value in quotes if it is meant to be, or a blank before the comment", harmful=False))
-    return Reading("keyword", word, None if value is None else value, quoted, faults=tuple(faults))
+    return Reading("keyword", word, value, quoted, faults=(*before, *faults))
 
 
 #: where the brace is missing these open their section all the same; the others are taken for a keyword without a value
-_OPENS_ALONE = ("defaults", *BLACKLISTS, "devices", "device", "multipaths", "multipath")
+OPENS_ALONE = ("defaults", *BLACKLISTS, "devices", "device", "multipaths", "multipath")
 
 
 def decode(text: bytes) -> str:
@@ -304,6 +313,11 @@ def _no_value(word: str, path: Path, release: t.Optional[Release]) -> Fault:
 def _brace_as_value(word: str, brace: str, path: Path, release: t.Optional[Release]) -> Fault:
     if brace == "}":
         return Fault(word, f"the brace after {_name(word)} is read as its value and closes nothing", "Write the brace on a line of its own")
+    return _opens_nothing(word, path, release)
+
+
+def _opens_nothing(word: str, path: Path, release: t.Optional[Release]) -> Fault:
+    """A section's word, or what looks like one, where it is none."""
     here = sections_in(path, release)
     place = place_name(path)
     what = f"{_name(word)} opens no section in {place}: the lines that follow, and the brace meant to close it, are read as parts of {place}"
