@@ -222,7 +222,7 @@ def dump_store(store: Backstore) -> Entry:
 
 
 def _numbers(settings: t.Mapping[str, str]) -> Entry:
-    return {name: int(value) if value.lstrip("-").isdigit() else value for name, value in settings.items()}
+    return {name: int(value) if value.lstrip("-").isdigit() else value for name, value in settings.items() if value}
 
 
 def _dump_alua(name: str, group: t.Mapping[str, str]) -> Entry:
@@ -253,7 +253,7 @@ def _dump_group(group: PortalGroup) -> Entry:
         tag=group.tag,
         enable=group.enabled,
         attributes=_numbers(group.attributes),
-        parameters=dict(group.parameters),
+        parameters={name: value for name, value in group.parameters.items() if value},
         luns=luns,
         portals=portals,
         node_acls=[_dump_acl(acl) for acl in group.acls.values()],

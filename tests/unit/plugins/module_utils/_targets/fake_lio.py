@@ -181,6 +181,8 @@ class FakeKernel(Hands):
             raise OSError(errno.EINVAL, "Invalid argument")
         elif name == "alua_access_type":
             return _TYPES[int(value)]
+        elif name == "alua_access_status":
+            return ("None", "Altered by Explicit STPG", "Altered by Implicit ALUA")[int(value)]
         elif name == "alua_access_state":
             words = {"0": "active_optimized", "1": "active_nonoptimized", "2": "standby", "3": "unavailable"}
             enabled = self._get(f"{folder.partition('/alua/')[0]}/enable") == "1"
