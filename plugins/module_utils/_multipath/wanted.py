@@ -11,7 +11,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import edits, schema
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.check import Checker, Verdict
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.document import Document, Place, device, listed_device, multipath, protocol
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import LISTS, Release
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import SAME_AS, Problem, Release, sections_in
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.values import render_value, same
 
 Options = t.Mapping[str, t.Any]
@@ -56,7 +56,7 @@ def parse_wanted(params: Options) -> Wanted:
         for index, entry in enumerate(entries.pop("devices", None) or ()):
             place = listed_device(name, entry.get("vendor"), entry.get("product"))
             option = f"option {name}.devices[{index}]"
-            if not _given(entry):
+            if entry.get("vendor") in (None, "") and entry.get("product") in (None, ""):
                 raise InputError(option, "names neither a vendor nor a product", "Give at least one of them")
             sections.append(Section(option, place, {}))
         lists.extend(Listed(f"option {name}.{keyword}", Place((name,)), keyword, [str(value) for value in values])
@@ -76,12 +76,19 @@ def _entry(option: str, name: str, keys: t.Sequence[str], entry: Options) -> Sec
     missing = [key for key in keys if entry.get(key) in (None, "")]
     if missing:
         raise InputError(option, f"has no {' and no '.join(missing)}", f"Say which {name[:-1]} is meant")
-    known_by = [str(entry[key]) for key in keys]
+    known_by = [_name(option, key, entry[key]) for key in keys]
     if name == "devices":
-        place = device(known_by[0], known_by[1], None if entry.get("revision") is None else str(entry["revision"]))
+        place = device(known_by[0], known_by[1], None if entry.get("revision") is None else _name(option, "revision", entry["revision"]))
     else:
         place = (multipath if name == "multipaths" else protocol)(known_by[0])
     return Section(f"{option} ({' '.join(known_by)})", place, {key: value for key, value in entry.items() if key not in dict(place.identity)})
+
+
+def _name(option: str, key: str, value: t.Any) -> str:
+    """What a section is known by, as text; a number of more than digits is not what was written (1.10 is 1.1)."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InputError(option, f"{key} is {value!r}, a {type(value).__name__}", "Give it as text, in quotes")
+    return str(value)
 
 
 def _refuse_twice(sections: t.Sequence[Section]) -> None:
@@ -95,6 +102,7 @@ def _refuse_twice(sections: t.Sequence[Section]) -> None:
 def edit(document: Document, wanted: Wanted, checker: Checker, *, absent: bool = False) -> Document:
     """The document with what is wanted in it, or with ``absent`` without it; ``InputError`` for what this release would not read as it is meant."""
     for section in wanted.sections:
+        _look_section(section, checker.release)
         document = _without(document, section, checker) if absent else _with(document, section, checker)
     for one in wanted.lists:
         _look(one.option, checker.keyword(one.place.path, one.keyword))
@@ -104,13 +112,26 @@ def edit(document: Document, wanted: Wanted, checker: Checker, *, absent: bool =
     return document
 
 
+def _look_section(section: Section, release: t.Optional[Release]) -> None:
+    path = section.place.path
+    for depth, word in enumerate(path):
+        if word not in sections_in(path[:depth], release):
+            since = next((since for known, since in schema.SECTIONS.values() if known == path[:depth + 1]), "")
+            raise InputError(section.option, f"needs a section {word!r}, which multipath-tools {schema.as_text(release or ())} of this host does not read",
+                             f"It came with {since}; leave it out here")
+
+
 def _with(document: Document, section: Section, checker: Checker) -> Document:
     words = {keyword: _word(section, keyword, value, checker) for keyword, value in section.settings.items() if value is not None}
+    for word, name in SAME_AS.items():
+        if word in words and name in words:
+            raise InputError(section.option, f"has {word} and {name}, which set the same thing", "Give one of them")
     for keyword, value in section.place.identity:
         if value is not None:
             _look(section.option, checker.value(section.place.path, keyword, value))
     now = document.settings(section.place)
-    changed = {keyword: word for keyword, word in words.items() if not _same(section.place, keyword, now.get(keyword), word, checker.release)}
+    changed = {keyword: word for keyword, word in words.items()
+               if not _same(section.place, keyword, now.get(SAME_AS.get(keyword, keyword)), word, checker.release)}
     document = edits.set_keywords(document, section.place, changed)
     return edits.add_section(document, section.place) if section.place.identity else document
 
@@ -126,10 +147,14 @@ def _without(document: Document, section: Section, checker: Checker) -> Document
 
 def _word(section: Section, keyword: str, value: t.Any, checker: Checker) -> str:
     path = section.place.path
-    if keyword in LISTS.get(path, ()):
-        raise InputError(section.option, f"{keyword} is a list", "Give it as an option of its own")
     _look(section.option, checker.keyword(path, keyword))
-    word = render_value(schema.all_keywords(path)[keyword], value, checker.release) if keyword in schema.all_keywords(path) else str(value)
+    known = schema.all_keywords(path).get(keyword)
+    if known is None:  # of a release that is newer than the table
+        return _name(section.option, keyword, value)
+    try:
+        word = render_value(known, value, checker.release)
+    except InputError as error:
+        raise InputError(f"{section.option}: {keyword}", error.what, error.remedy)
     _look(section.option, checker.value(path, keyword, word))
     return word
 
@@ -143,3 +168,21 @@ def _look(option: str, verdict: t.Optional[Verdict]) -> None:
     """Raise for what would be misread; what is merely old is told by the check of the document."""
     if verdict is not None and verdict.harmful:
         raise InputError(option, verdict.what, verdict.remedy)
+
+
+def overruled(wanted: Wanted, later: t.Sequence[Document], release: t.Optional[Release]) -> t.List[Problem]:
+    """What a file that is read later sets otherwise, so that it stays without effect here."""
+    found: t.List[Problem] = []
+    for section in wanted.sections:
+        for document in later:
+            theirs = document.settings(section.place)
+            for keyword, value in section.settings.items():
+                name = SAME_AS.get(keyword, keyword)
+                known = schema.all_keywords(section.place.path).get(keyword)
+                if value is None or name not in theirs or known is None or same(known, theirs[name], render_value(known, value, release), release):
+                    continue
+                line = next((entry.line for one in reversed(document.find(section.place)) for entry in reversed(one.entries)
+                             if SAME_AS.get(entry.keyword, entry.keyword) == name and entry.value is not None), 0)
+                found.append(Problem(document.path, line, keyword, f"sets {keyword} of {section.place} to {theirs[name]!r} and is read later, "
+                                     f"so {render_value(known, value, release)!r} of this task has no effect", "Set it there, or take it out there"))
+    return found
