@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
+import sys
 import time
 import types
 import typing as t
@@ -17,7 +19,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostErr
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner, check
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import ROOT
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import Op
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import Op, taken_by_others
 
 #: what targetcli and targetclid take before they do anything
 LOCK = "/run/targetcli.lock"
@@ -164,7 +166,7 @@ def _remedy(op: Op, error: OSError, hands: Hands) -> str:
         return "Run the task as root (become: true)"
     if "/np/" in op.path and op.kind == "mkdir":
         host, _colon, port = op.path.rpartition("/")[2].rpartition(":")
-        if listens(int(port)):
+        if taken_by_others(f"{host}:{port}", read_listening(), ()):
             return f"Another program listens on TCP port {port} (tgtd does so on all addresses); stop it, or choose another port"
         return f"Check that {host} is an address of this host"
     if op.kind == "mkdir" and op.path.startswith(("iscsi", "core/")) and error.errno == errno.ENOENT:
@@ -176,15 +178,23 @@ def _remedy(op: Op, error: OSError, hands: Hands) -> str:
     return "Look in the kernel's log (dmesg), where it says why"
 
 
-def listens(port: int, proc: str = "/proc") -> bool:
-    """Whether some socket of this host listens on a TCP port (proc(5), state 0A)."""
+def read_listening(proc: str = "/proc") -> t.FrozenSet[t.Tuple[str, int]]:
+    """Address and port of every TCP socket that listens (proc(5), state 0A); LIO's own are among them."""
+    found = set()
     for name in ("tcp", "tcp6"):
         try:
             with open(os.path.join(proc, "net", name), encoding="ascii") as file:
-                for line in file:
-                    fields = line.split()
-                    if len(fields) > 3 and fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                        return True
+                lines = [line.split() for line in file]
         except OSError:
             continue
-    return False
+        for fields in lines:
+            if len(fields) > 3 and fields[3] == "0A":
+                address, _colon, port = fields[1].rpartition(":")
+                found.add((_address(address), int(port, 16)))
+    return frozenset(found)
+
+
+def _address(text: str) -> str:
+    """The kernel prints addresses as 32-bit words of the host's byte order."""
+    words = [int(text[start:start + 8], 16).to_bytes(4, sys.byteorder) for start in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))

@@ -27,7 +27,9 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs 
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_remove import Remover, accesses_of, masks_of, store_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_saved import folder_of, is_saved, saved_serial, what_is_lost
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import File, Found, Op, auth_ops, group_path, same, sessions_of
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import (
+    File, Found, Op, auth_ops, group_path, same, sessions_of, taken_by_others,
+)
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import Access, Group, Store, Unit, Wanted, nearest
 
 _SECRETS = ("password", "password_mutual")
@@ -382,6 +384,10 @@ class _Builder:
             [Op("write", f"{path}/iser", str(int(bool(new.iser))))] if new.iser is not None and bool(new.iser) != (was[0] if was else False) else []
         )
         if was is None:
+            ours = {plain_portal(one) for groups in self.found.kernel.targets.values() for group in groups.values() for one in group.portals}
+            if taken_by_others(portal, self.found.listening, ours):
+                remedy = "Stop it (tgtd listens on all addresses), or choose another port"
+                self.problems.append(_problem(subject, "is taken by another program that listens there", remedy))
             self._step("create", subject, None, {"portal": portal, "iser": bool(new.iser)}, [Op("mkdir", path)] + iser)
         else:
             self._step("change", subject, {"iser": was[0]}, {"iser": bool(new.iser)}, iser)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import Acl, Auth, Kernel, PortalGroup
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import Acl, Auth, Kernel, PortalGroup, portal_name
+
+_ANY = ("0.0.0.0", "::")  # noqa: S104 looked for, not listened on
 
 
 class Op(t.NamedTuple):
@@ -56,6 +58,8 @@ class Found:
     users: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
     #: what tells this host, in this boot, from all others; new unit serials are made of it
     seed: str = ""
+    #: address and port of the TCP sockets that listen
+    listening: t.FrozenSet[t.Tuple[str, int]] = frozenset()
     #: whether tcmu-runner is there
     tcmu: bool = True
 
@@ -127,3 +131,10 @@ def _plain(value: str) -> str:
         return str(int(value, 0))
     except ValueError:
         return value
+
+
+def taken_by_others(portal: str, listening: t.Container[t.Tuple[str, int]], ours: t.Container[str]) -> bool:
+    """Whether a portal that is to be made meets a socket that is not a portal of LIO."""
+    host, _colon, port = portal.rpartition(":")
+    here = [(host.strip("[]"), int(port)), *((any_address, int(port)) for any_address in _ANY)]
+    return any((one, number) in listening and portal_name(one, number) not in ours for one, number in here)

@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import users_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_apply import LOCK, Hands, Lock, apply_steps
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_apply import LOCK, Hands, Lock, apply_steps, read_listening
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import Kernel, read_kernel
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_plan import make_plan
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_saved import locate_saved, read_saved, write_saved
@@ -46,6 +46,7 @@ class TargetTask:
                 if key.plugin == "block" and store.path and store.path not in known
             },
             seed=_seed(self._host),
+            listening=read_listening(os.path.join(self._host, "proc")),
             tcmu=any(map(os.path.exists, _TCMU)),
         )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_apply import listens
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_apply import read_listening
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import Auth, Kernel, Key, plain_portal, read_kernel, wwid
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import Op, same
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import Op, same, taken_by_others
 
 from .lio_builders import HOST1, NAME, Host
 
@@ -82,8 +82,17 @@ def test_a_secret_op_does_not_show_it() -> None:
 
 
 def test_who_listens(tmp_path: Path) -> None:
+    # as a little-endian kernel prints them
     (tmp_path / "net").mkdir()
     (tmp_path / "net/tcp").write_text(
-        "  sl  local_address rem_address   st tx_queue\n   0: 00000000:0CBC 00000000:0000 0A 0:0\n   1: 0100007F:0CBD 0100007F:1234 01 0:0\n", encoding="ascii")
-    assert listens(3260, str(tmp_path))
-    assert not listens(3261, str(tmp_path))
+        "  sl  local_address rem_address   st tx_queue\n   0: 6538A8C0:0CBC 00000000:0000 0A 0:0\n   1: 0100007F:0CBD 0100007F:1234 01 0:0\n", encoding="ascii")
+    (tmp_path / "net/tcp6").write_text("  sl\n   0: 00000000000000000000000000000000:0016 0:0 0A 0:0\n", encoding="ascii")
+    assert read_listening(str(tmp_path)) == {("192.168.56.101", 3260), ("::", 22)}
+
+
+@pytest.mark.parametrize("portal, ours, taken", [
+    ("192.0.2.1:3260", (), True), ("192.0.2.2:3260", (), False), ("192.0.2.1:3260", ("192.0.2.1:3260",), False), ("192.0.2.9:22", (), True),
+    ("[fd00::1]:22", (), True), ("[fd00::1]:22", ("[::]:22",), False),
+])  # fmt: skip
+def test_a_portal_that_another_program_has(portal: str, ours: t.Tuple[str, ...], taken: bool) -> None:
+    assert taken_by_others(portal, {("192.0.2.1", 3260), ("::", 22)}, ours) is taken

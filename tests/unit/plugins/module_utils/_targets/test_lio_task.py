@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets import lio_apply, lio_task
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import File
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_task import TargetTask
 
 from .lio_builders import ANO, AO, CHAP, HOST1, MUTUAL, NAME, NONE, SERIAL, Host, params
@@ -383,9 +385,24 @@ class TestRefusedOnceTheHostIsKnown:
         with pytest.raises(HostError, match="is not in this kernel"):
             host.run(one_group(host, portal_groups=[{"tag": 1, "attributes": {"login_keys_workaround": 1}}]))
 
-    def test_the_lock_is_held(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        from ansible_collections.lunar.iscsi.plugins.module_utils._targets import lio_apply, lio_task
+    def test_a_program_on_the_port_is_named_in_check_mode_already(self, host: Host) -> None:
+        (host.root / "proc/net").mkdir(parents=True)
+        (host.root / "proc/net/tcp").write_text("  sl\n   0: 00000000:0CBC 00000000:0000 0A 0:0\n", encoding="ascii")
+        assert "listens there" in host.run(one_group(host), check=True)["problems"][0]["what"]
 
+    def test_a_block_device(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        users: t.List[str] = ["/dev/vdb mounted on /srv"]
+        monkeypatch.setattr(lio_task, "_look_at", lambda path: File("block", 2**30))
+        monkeypatch.setattr(lio_task, "_users", lambda path: users)
+        options = one_group(host, backstores=[{"name": "d0", "type": "block", "path": "/dev/vdb", "readonly": True}])
+        with pytest.raises(InUseError, match="mounted on /srv"):
+            host.run(options)
+        users.clear()
+        assert host.run(options)["luns"][0]["size"] == 2**30
+        assert host.get("core/iblock_0/d0/control") == "udev_path=/dev/vdb,readonly=1"
+        assert not host.run(options)["changed"]
+
+    def test_the_lock_is_held(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lio_task, "Lock", lambda path: lio_apply.Lock(path, wait=0.1))
         with lio_apply.Lock(str(host.root / "run" / "lock")), pytest.raises(HostError, match="is held by another process"):
             TargetTask(one_group(host), host.kernel, str(host.root), str(host.root / "run" / "lock")).apply([])
