@@ -131,11 +131,12 @@ class PortalGroup:
 
 @dataclass(frozen=True)
 class Kernel:
-    """All of it. ``others`` are users of backstores in fabrics other than iSCSI."""
+    """All of it. ``hbas`` are the folders that backstores stand in, also where one is empty; ``others`` are users of backstores in fabrics other than iSCSI."""
 
     loaded: bool = False
     dbroot: str = ""
     has_iscsi: bool = False
+    hbas: t.FrozenSet[str] = frozenset()
     backstores: t.Mapping[Key, Backstore] = field(default_factory=dict)
     targets: t.Mapping[str, t.Mapping[int, PortalGroup]] = field(default_factory=dict)
     discovery: Auth = Auth()
@@ -175,6 +176,7 @@ def read_kernel(root: str = ROOT) -> Kernel:
         loaded=True,
         dbroot=read_text(os.path.join(root, "dbroot")) or "",
         has_iscsi=os.path.isdir(iscsi),
+        hbas=frozenset(name for name in _folders(os.path.join(root, "core")) if re.search("_[0-9]+$", name)),
         backstores=backstores,
         targets={name: _read_target(os.path.join(iscsi, name), backstores) for name in _folders(iscsi) if name not in _NOT_TARGETS},
         discovery=_read_auth(os.path.join(iscsi, "discovery_auth")),

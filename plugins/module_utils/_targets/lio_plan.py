@@ -78,7 +78,8 @@ class _Builder:
         self.problems: t.List[Problem] = []
         self.luns: t.List[t.Dict[str, t.Any]] = []
         self._serials: t.Dict[Key, str] = {key: store.serial for key, store in self.kernel.backstores.items()}
-        self._hbas = {store.hba for store in self.kernel.backstores.values()}
+        self._hbas = set(self.kernel.hbas)
+        self._empty = self._hbas - {store.hba for store in self.kernel.backstores.values()}
         self._made: t.Dict[Key, str] = {}
         self._sizes = {key: store.size for key, store in self.kernel.backstores.items()}
 
@@ -198,12 +199,14 @@ class _Builder:
         number = 0
         while any(hba.endswith(f"_{number}") for hba in self._hbas):
             number += 1
-        hba = self._made[new.key] = f"{folder}_{number}"
+        left = sorted(hba for hba in self._empty if hba.rpartition("_")[0] == folder)  # by a task that broke off
+        hba = self._made[new.key] = left[0] if left else f"{folder}_{number}"
+        self._empty.discard(hba)
         self._hbas.add(hba)
         serial = self._serials[new.key] = self._serial(new)
         path = f"core/{hba}/{new.key.name}"
         file = self.found.files.get(new.path, File())
-        ops = self._dbroot() + [Op("mkdir", f"core/{hba}"), Op("mkdir", path)]
+        ops = self._dbroot() + ([] if left else [Op("mkdir", f"core/{hba}")]) + [Op("mkdir", path)]
         shown: t.Dict[str, t.Any] = {"path": new.path, "size": size, "wwn": serial}
         if new.key.plugin == "fileio":
             ops = ([Op("grow", new.path, str(size))] if file.size < (size or 0) else []) + ops
@@ -276,7 +279,9 @@ class _Builder:
                 ops += alua_ops(path, was, settings) + self._members_back(new.key, name)
                 self._step("create", f"ALUA group {name} of backstore {new.key}", None, settings, ops)
             else:
-                ops = alua_ops(path, was, settings)
+                number = settings.get("tg_pt_gp_id", "")
+                ops = [Op("write", f"{path}/tg_pt_gp_id", number)] if number and not was.get("tg_pt_gp_id") else []
+                ops += alua_ops(path, was, settings)
                 changed = {op.path.rpartition("/")[2]: op.value for op in ops}
                 self._step("change", f"ALUA group {name} of backstore {new.key}", {key: was.get(key) for key in changed}, changed, ops)
 

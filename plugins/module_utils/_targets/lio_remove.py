@@ -63,7 +63,7 @@ def store_of(wanted: Wanted, kernel: Kernel, name: str) -> t.Optional[Key]:
 def stale_reason(wanted: Wanted, store: Backstore) -> str:
     """Why a backstore cannot become what is wanted but by being made anew; "" where it can."""
     new = wanted.stores[store.key]
-    if not store.enabled:
+    if not store.enabled or not store.serial:
         return "it was never finished"
     if new.path and new.path != store.path:
         return f"its path is {store.path}"
@@ -313,6 +313,7 @@ class Remover:
             ops = [Op("rmdir", f"{store.folder}/alua/{name}") for name in store.groups if name != DEFAULT_GROUP] + [Op("rmdir", store.folder)]
             if sum(other.hba == store.hba for other in left.values()) == 1:
                 ops.append(Op("rmdir", f"core/{store.hba}"))
+                self.kernel = dataclasses.replace(self.kernel, hbas=self.kernel.hbas - {store.hba})
             self._step("remove", f"backstore {key}{again}", {"path": store.path, "size": store.size, "wwn": store.serial}, ops)
             del left[key]
         self.kernel = dataclasses.replace(self.kernel, backstores=left)

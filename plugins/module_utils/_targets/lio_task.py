@@ -10,10 +10,11 @@ import stat
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import users_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_apply import LOCK, Hands, Lock, apply_steps, read_listening
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import Kernel, read_kernel
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import ROOT, Kernel, read_kernel
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_plan import make_plan
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_saved import locate_saved, read_saved, write_saved
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import File, Found, Saved
@@ -33,6 +34,8 @@ class TargetTask:
         self._saved = params.get("save_file") or locate_saved(host)
 
     def read(self) -> Found:
+        if self._hands.root == ROOT and os.path.isdir(ROOT) and os.geteuid() != 0:
+            raise HostError(ROOT, "shows names and secrets to root alone", "Run the task as root (become: true)")
         kernel = read_kernel(self._hands.root)
         paths = {store.path for store in self.wanted.stores.values() if store.path}
         known = {store.path for store in kernel.backstores.values()}

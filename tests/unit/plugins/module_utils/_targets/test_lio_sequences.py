@@ -5,19 +5,21 @@
 
 Whatever comes before, a task either refuses and moves nothing, or does what check mode foretold, is accepted by the (imitated) kernel,
 and finds nothing left to do when it is run again.
+A task that broke off at any of its moves is completed by the next one.
 """
 
 from __future__ import annotations
 
+import errno
 import random
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError
 
-from .lio_builders import CHAP, MUTUAL, NAME, NONE, Host, params
+from .lio_builders import ANO, AO, CHAP, HOST1, MUTUAL, NAME, NONE, Host, params
 
 STATES = ["active_optimized", "active_nonoptimized", "standby", "unavailable"]
 Options = t.Dict[str, t.Any]
@@ -93,3 +95,43 @@ def test_from_anywhere_to_anywhere(seed: int, tmp_path: Path) -> None:
         assert host.run(options)["steps"] == []
         done += 1
     assert done
+
+
+class Broken:
+    """Lets the hands of a host fail once, at the given move."""
+
+    def __init__(self, host: Host, at: int) -> None:
+        self.left = at
+        for name in ("mkdir", "rmdir", "link", "unlink", "write"):
+            setattr(host.kernel, name, self.wrap(getattr(host.kernel, name)))
+
+    def wrap(self, move: t.Callable[..., None]) -> t.Callable[..., None]:
+        def moved(*args: str) -> None:
+            self.left -= 1
+            if self.left == -1:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            move(*args)
+
+        return moved
+
+
+@pytest.mark.parametrize("first", range(1, 5))
+def test_broken_off_anywhere(first: int, tmp_path: Path) -> None:
+    failed = 0
+    for at in range(first, 200, 16):
+        host = Host(tmp_path / str(at))
+        options = host.two_groups(acls=[{"initiator": HOST1, "auth": MUTUAL}], discovery_auth=CHAP)
+        changed = host.two_groups(backstores=[host.image(write_back=True, alua_groups=[AO, dict(ANO, id=9)])], purge=True,
+                                  portal_groups=[{"tag": 1, "luns": [{"lun": 0, "backstore": "d0", "alua_group": "ano"}]}])
+        broken = Broken(host, at)
+        for wanted in (options, changed):
+            try:
+                host.run(wanted)
+            except HostError as error:
+                assert "Invalid argument" in error.what
+                failed += 1
+                host.run(wanted)
+            assert not host.run(wanted)["changed"]
+        if broken.left >= 0:
+            break
+    assert failed >= 5
