@@ -12,15 +12,29 @@ description:
   - Sets and removes keywords in C(/etc/multipath.conf) or in one of its drop-ins. Comments, order, blank lines and everything that the task
     does not name stay as they are.
   - A keyword that the installed multipath-tools does not know, a value that it would misread, a brace that is missing are refused before
-    anything is written, in words. multipath-tools itself accepts nearly anything and ends with success.
-  - Then C(multipath -t) of the host is asked what it makes of the file, in a mount namespace of its own. Where it complains, nothing is
-    written.
+    anything is written, in words. multipath-tools itself accepts nearly anything and ends with success. That holds for the whole file, whoever
+    wrote it. Where the task finds nothing to change, what is wrong is told in RV(problems) and nothing fails.
+  - Then C(multipath -t) of the host is asked what it makes of the file, in a mount namespace of its own. Where it complains about anything that
+    it did not complain about before, nothing is written.
   - C(multipathd) is told to reconfigure only where the configuration in effect changes. Where it will not, the old file is put back.
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.actiongroup_iscsi
+attributes:
+  check_mode:
+    support: full
+    details: C(multipath -t) is asked in check mode too. It changes nothing.
+  diff_mode:
+    support: full
+    details: Beside the file it shows what changes in the configuration in effect, where C(multipathd) is told.
+  idempotent:
+    support: full
+  platform:
+    platforms: linux
+requirements:
+  - C(multipath) (package C(multipath-tools) or C(device-mapper-multipath))
 options:
   path:
     description: The file, V(/etc/multipath.conf) or a V(*.conf) in V(/etc/multipath/conf.d). It is made where it is missing.
@@ -35,14 +49,14 @@ options:
     choices: [present, absent]
     default: present
   replace:
-    description:
-      - Let the options be the whole file. Everything else in it goes, comments too.
+    description: Let the options be the whole file. Everything else in it goes, comments too. This is also a way out of a file that is broken.
     type: bool
     default: false
   enable:
     description:
-      - Do what C(mpathconf --enable) does on RHEL. A file that is missing begins with V(user_friendly_names yes) and V(find_multipaths yes), and
-        a blacklist entry that covers every device is removed.
+      - Do what C(mpathconf --enable) does on RHEL. A file that is missing (or replaced) begins with C(user_friendly_names yes) and
+        C(find_multipaths yes), and the C(devnode) line of the blacklist that C(mpathconf --disable) writes, which covers every device, is removed.
+      - Only for V(/etc/multipath.conf), and only with O(state=present).
     type: bool
     default: false
   defaults:
@@ -56,7 +70,9 @@ options:
     type: list
     elements: dict
   devices:
-    description: Sections C(device), each with its C(vendor) and C(product), perhaps a C(revision), and keywords.
+    description:
+      - Sections C(device), each with its C(vendor) and C(product), perhaps a C(revision), and keywords. Only a section with the very same
+        ones is edited; what is built in for such a device, or matches it too, is not looked at.
     type: list
     elements: dict
   multipaths:
@@ -64,7 +80,7 @@ options:
     type: list
     elements: dict
   blacklist:
-    description: What multipath leaves alone. Entries that are there already stay.
+    description: What multipath leaves alone. Entries that are there already stay. With O(state=absent) those that are named go.
     type: dict
     suboptions: &blacklist
       devnode:
@@ -105,15 +121,17 @@ options:
     type: list
     elements: str
   validate:
-    description: Ask C(multipath -t) before anything is written.
+    description: Ask C(multipath -t) before anything is written. It needs the right to make a mount namespace, which root in a container may lack.
     type: bool
     default: true
   reconfigure:
-    description: Tell C(multipathd), if it runs.
+    description: Tell C(multipathd), if it runs. Where it refuses, or is not done within O(timeout), the old file is put back and the task fails.
     type: bool
     default: true
   backup:
-    description: Keep a copy of the old file, with the time in its name.
+    description:
+      - Keep a copy of the old file, with the time in its name. That of a drop-in is kept in C(/etc/multipath), since multipath-tools before 0.8.4
+        reads it as another drop-in otherwise.
     type: bool
     default: false
   timeout:
@@ -189,10 +207,11 @@ steps:
   returned: always
   type: list
   elements: str
-  sample: [write /etc/multipath.conf, reconfigure multipathd]
+  sample: [write /etc/multipath.conf, whitelist 360014059ca317516a69465c883a29603, reconfigure multipathd]
 problems:
   description:
-    - What is wrong in the files that the task did not write, and what is deprecated. Each with the object, what is wrong and a remedy.
+    - What is wrong in any of the files and was not for this task to change, what is deprecated, and what a file that is read later sets
+      otherwise. Each with the object, what is wrong and a remedy.
   returned: always
   type: list
   elements: dict

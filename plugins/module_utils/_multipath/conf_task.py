@@ -77,6 +77,8 @@ class ConfTask:
         self._runner = Runner()
         self._daemon = Daemon(runner=self._runner)
         self._facts: t.Dict[str, t.Any] = {}
+        #: what multipath -t complains about, whoever is to blame
+        self._said: t.List[str] = []
 
     # read
 
@@ -132,9 +134,16 @@ class ConfTask:
         """The file as it shall be."""
         empty = ENABLED if self._params["enable"] else b""
         document = parse(empty if self._params["replace"] else found.files.get(self._path, empty), self._path, found.installed.release)
-        if self._params["enable"]:
-            document = remove_from_list(document, Place(("blacklist",)), "devnode", DISABLED)
-        return edit(document, self._wanted, self._checker(found), absent=self._absent)
+        try:
+            changed = remove_from_list(document, Place(("blacklist",)), "devnode", DISABLED) if self._params["enable"] else document
+            return edit(changed, self._wanted, self._checker(found), absent=self._absent)
+        except DamagedError:
+            harmful = [problem for problem in self._check(found, [document]) if problem.harmful]
+            # a section that is not closed follows from what is wrong within it
+            cause = next((problem for problem in harmful if not problem.what.endswith("is not closed")), next(iter(harmful), None))
+            if cause is None:
+                raise
+            raise DamagedError(cause.subject, cause.what, f"{_ended(cause.remedy)} Mend it first; nothing was changed")
 
     def plan(self, found: Found) -> Plan:
         """Write the file, add or remove WWIDs, have the daemon read it all."""
@@ -179,7 +188,7 @@ class ConfTask:
 
     def _refusal(self, found: Found, problem: Problem) -> DamagedError:
         """The sentence with the line of the file as it is, where the mistake is in it already."""
-        remedy = problem.remedy if problem.remedy.endswith("?") else problem.remedy.rstrip(".") + "."
+        remedy = _ended(problem.remedy)
         old = self._check(found, [parse(found.files[self._path], self._path, found.installed.release)]) if self._path in found.files and not (
             self._params["replace"]) else []
         for one in old:
@@ -195,7 +204,9 @@ class ConfTask:
             later = documents[[document.path for document in documents].index(self._path) + 1:] if new in documents else []
             problems += [problem.as_problem() for problem in overruled(self._wanted, later, found.installed.release)]
         told = {(problem.path, problem.line) for problem in checked}
-        for complaint in new_complaints(found.after, found.always) if found.after else ():
+        if found.after is not None:  # it is not asked again once the file is in place
+            self._said = new_complaints(found.after, found.always)
+        for complaint in self._said:
             place = _PLACE.search(complaint)
             if place is None or (place.group("path") or place.group("path2"), int(place.group("line") or place.group("line2"))) not in told:
                 problems.append({"object": "multipath -t", "what": complaint, "remedy": "It said so before this task, too; see multipath.conf(5)"})
@@ -295,6 +306,10 @@ def _daemon_runs() -> bool:
         if pid.isdigit() and (read_bytes(f"/proc/{int(pid)}/comm") or b"").strip() == b"multipathd":
             return True
     return False
+
+
+def _ended(remedy: str) -> str:
+    return remedy if remedy.endswith("?") else remedy.rstrip(".") + "."
 
 
 def _text(data: t.Optional[bytes]) -> t.Optional[str]:

@@ -306,7 +306,7 @@ def test_a_broken_file_with_nothing_to_change_is_reported(host: Host) -> None:
     pytest.param(BROKEN, {"defaults": {"polling_interval": 7}}, "line 3: 'fast_oi_fail_tmo' is not a keyword of 'defaults'. Did you mean", id="typo"),
     pytest.param(BROKEN, {"overrides": {"no_path_retry": 7}}, "? Mend it first; nothing was changed", id="typo, another section"),
     pytest.param("defaults {\n\tpolling_interval 5\n", {"overrides": {"no_path_retry": 7}}, "is not closed", id="no brace"),
-    pytest.param("defaults {\n\tpolling_interval 5 {\n}\n", {"defaults": {"verbosity": 3}}, "line 2: the brace after the value of polling_interval",
+    pytest.param("defaults {\n\tpolling_interval 5 {\n}\n", {"defaults": {"verbosity": 3}}, "value of polling_interval is dropped; it opens nothing",
                  id="brace"),
     pytest.param("}\n", {"defaults": {"verbosity": 3}}, "line 1: the brace closes nothing", id="brace too many"),
     pytest.param("# old\n\ndefaults {\n\tpolling_interval banana\n}\n", {"blacklist": {"devnode": ["^sd"]}}, "line 4: 'banana' as polling_interval",
@@ -514,3 +514,9 @@ def test_errors_keep_what_was_done(host: Host) -> None:
     assert caught.value.facts["steps"] == [f"write {host.main}", "whitelist cannot"]
     with pytest.raises(InputError):
         host.do(defaults={"verbosity": "x"})
+
+
+def test_what_it_said_before_is_told_after_the_change_too(host: Host) -> None:
+    host.main.write_text("defaults {\n\tuid nobody-at-all\n}\n")
+    host.complains = {"nobody-at-all": "no such user"}
+    assert [problem["what"] for problem in host.do(defaults={"verbosity": 3})["problems"]] == [f"{host.main} line 2, no such user"]
