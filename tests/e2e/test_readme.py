@@ -113,6 +113,22 @@ def a_target(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) 
     assert play(text, lab, folder, "target") == 0
 
 
+def one_map(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy multipath-tools >/dev/null; systemctl start multipathd")
+    own = "# of the admin\ndefaults {\n    polling_interval 10\n}\n"
+    shell("initiator", f"printf '%s' '{own}' > /etc/multipath.conf; multipathd reconfigure")
+    assert play(text, lab, folder) == 1
+    assert shell("initiator", "cat /etc/multipath.conf").startswith(own)
+    # what multipath makes of the file, and what the daemon works with
+    for shown in (shell("initiator", "multipath -t 2>&1"), shell("initiator", "multipathd show config")):
+        device = shown.rsplit('\t\tvendor "LIO-ORG"\n', 1)[1].partition("\n\t}")[0]
+        for line in ('product ".*"', 'path_grouping_policy "failover"', 'path_selector "queue-length 0"', "failback 60", 'no_path_retry "queue"'):
+            assert re.search(rf'^\t\t{re.escape(line).replace(chr(34), chr(34) + "?")}$', device, re.MULTILINE), f"{line}: {device}"
+        assert re.search(r'^\t\twwid "?360014059ca317516a69465c883a29603"?\n\t\talias "?rbd0"?$', shown, re.MULTILINE)
+        assert re.search(r'^\tpolling_interval "?10"?$', shown, re.MULTILINE)
+    assert play(text, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -123,6 +139,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 2": step_by_step,
     "README.md 3": system_that_does_not_run,
     "README.md 4": a_target,
+    "README.md 5": one_map,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
 }
 
