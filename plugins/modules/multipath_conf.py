@@ -210,8 +210,8 @@ steps:
   sample: [write /etc/multipath.conf, whitelist 360014059ca317516a69465c883a29603, reconfigure multipathd]
 problems:
   description:
-    - What is wrong in any of the files and was not for this task to change, what is deprecated, and what a file that is read later sets
-      otherwise. Each with the object, what is wrong and a remedy.
+    - What is wrong in any of the files and was not for this task to change, what is deprecated, and what of the task stays without effect, since
+      a file that is read later or the section C(overrides) says otherwise. Each with the object, what is wrong and a remedy.
   returned: always
   type: list
   elements: dict

@@ -201,8 +201,7 @@ class ConfTask:
         checked = self._check(found, documents)
         problems += [problem.as_problem() for problem in checked]
         if not self._absent:
-            later = documents[[document.path for document in documents].index(self._path) + 1:] if new in documents else []
-            problems += [problem.as_problem() for problem in overruled(self._wanted, later, found.installed.release)]
+            problems += [problem.as_problem() for problem in overruled(self._wanted, documents, self._path, found.installed.release)]
         told = {(problem.path, problem.line) for problem in checked}
         if found.after is not None:  # it is not asked again once the file is in place
             self._said = new_complaints(found.after, found.always)
@@ -233,12 +232,16 @@ class ConfTask:
         return self._facts
 
     def _write(self, data: bytes, old: t.Optional[bytes]) -> None:
-        make_folder(os.path.dirname(self._path), 0o755)
+        make_folder(os.path.dirname(self._real()), 0o755)
         if read_bytes(self._path) != old:
             raise HostError(self._path, "was changed by someone else while this task looked at it", "Nothing was changed; run the task again")
         if old is not None and self._params["backup"]:
             self._facts["backup_file"] = self._back_up()
-        write_atomic(self._path, data, _NEW_MODE, keep_mode=True)
+        write_atomic(self._real(), data, _NEW_MODE, keep_mode=True)
+
+    def _real(self) -> str:
+        """A link stays one: the file that it leads to is written."""
+        return os.path.realpath(self._path)
 
     def _back_up(self) -> str:
         # until 0.8.3 every name with .conf in it is read in conf.d, so a copy goes to the folder above
@@ -268,9 +271,9 @@ class ConfTask:
             if isinstance(error, NotRunningError) and not told:
                 return  # it will read the file when it starts
             if old is None:
-                remove_file(self._path)
+                remove_file(self._real())
             else:
-                write_atomic(self._path, old, _NEW_MODE, keep_mode=True)
+                write_atomic(self._real(), old, _NEW_MODE, keep_mode=True)
             if told:  # it may have begun with the new file
                 with contextlib.suppress(IscsiError):
                     self._daemon.ask("reconfigure")

@@ -170,19 +170,26 @@ def _look(option: str, verdict: t.Optional[Verdict]) -> None:
         raise InputError(option, verdict.what, verdict.remedy)
 
 
-def overruled(wanted: Wanted, later: t.Sequence[Document], release: t.Optional[Release]) -> t.List[Problem]:
-    """What a file that is read later sets otherwise, so that it stays without effect here."""
+def overruled(wanted: Wanted, documents: t.Sequence[Document], path: str, release: t.Optional[Release]) -> t.List[Problem]:
+    """What stays without effect in the file at ``path``: a later one sets it otherwise, or a device's keyword stands in ``overrides`` too."""
+    names = [document.path for document in documents]
+    later = documents[names.index(path) + 1:] if path in names else ()
     found: t.List[Problem] = []
     for section in wanted.sections:
         for document in later:
-            theirs = document.settings(section.place)
-            for keyword, value in section.settings.items():
-                name = SAME_AS.get(keyword, keyword)
-                known = schema.all_keywords(section.place.path).get(keyword)
-                if value is None or name not in theirs or known is None or same(known, theirs[name], render_value(known, value, release), release):
-                    continue
-                line = next((entry.line for one in reversed(document.find(section.place)) for entry in reversed(one.entries)
-                             if SAME_AS.get(entry.keyword, entry.keyword) == name and entry.value is not None), 0)
-                found.append(Problem(document.path, line, keyword, f"sets {keyword} of {section.place} to {theirs[name]!r} and is read later, "
-                                     f"so {render_value(known, value, release)!r} of this task has no effect", "Set it there, or take it out there"))
+            found += _otherwise(section, document, section.place, f"sets %s of {section.place} to %s and is read later", release)
+        for document in documents if section.place.path == ("devices", "device") else ():
+            found += _otherwise(section, document, Place(("overrides",)), "sets %s of overrides to %s, which goes before that of a device", release)
     return found
+
+
+def _otherwise(section: Section, document: Document, place: Place, what: str, release: t.Optional[Release]) -> t.Iterator[Problem]:
+    theirs = document.settings(place)
+    for keyword, value in section.settings.items():
+        name, known = SAME_AS.get(keyword, keyword), schema.all_keywords(section.place.path).get(keyword)
+        if value is None or name not in theirs or known is None or same(known, theirs[name], render_value(known, value, release), release):
+            continue
+        lines = [entry.line for one in document.find(place) for entry in one.entries if SAME_AS.get(entry.keyword, entry.keyword) == name]
+        ours = render_value(known, value, release)
+        yield Problem(document.path, lines[-1], keyword, f"{what % (keyword, repr(theirs[name]))}, so {ours!r} of this task has no effect",
+                      "Set it there, or take it out there")

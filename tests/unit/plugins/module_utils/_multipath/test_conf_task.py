@@ -359,6 +359,16 @@ def test_a_later_file_that_sets_it_otherwise_is_told(host: Host) -> None:
     assert len(host.do(path=str(host.folder / "a.conf"), defaults={"verbosity": 3})["problems"]) == 1
 
 
+def test_a_link_stays_a_link(host: Host) -> None:
+    real = host.main.parent / "elsewhere" / "real.conf"
+    host.main.symlink_to(real)
+    host.do(defaults={"verbosity": 3})
+    assert host.main.is_symlink() and real.read_text() == "defaults {\n\tverbosity 3\n}\n"
+    host.answers = [HostError("multipathd", "says no")]
+    assert "put back" in sentence(host.do, defaults={"verbosity": 2})
+    assert host.main.is_symlink() and real.read_text() == "defaults {\n\tverbosity 3\n}\n"
+
+
 # backups
 
 

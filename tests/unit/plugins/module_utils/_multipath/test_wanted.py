@@ -226,11 +226,31 @@ def test_absent_refuses_a_word_that_never_was_one() -> None:
     assert made("defaults {\n\tauto_resize never\n}\n", {"defaults": {"auto_resize": None}}, absent=True, release=(0, 8, 4)) == "defaults {\n}\n"
 
 
-def test_what_a_later_file_sets_otherwise_is_told() -> None:
-    later = [parse(b"defaults {\n\tpolling_interval 5\n\tverbosity 2\n}\n", "/etc/multipath/conf.d/a.conf", HERE),
-             parse(b"multipaths {\n\tmultipath {\n\t\twwid a\n\t\talias y\n\t}\n}\n", "/etc/multipath/conf.d/b.conf", HERE)]
-    wanted = parse_wanted({"defaults": {"polling_interval": 7, "verbosity": 2, "max_fds": None}, "multipaths": [{"wwid": "a", "alias": "x"}]})
-    found = overruled(wanted, later, HERE)
-    assert [(problem.subject, problem.word) for problem in found] == [
-        ("/etc/multipath/conf.d/a.conf, line 2", "polling_interval"), ("/etc/multipath/conf.d/b.conf, line 4", "alias")]
-    assert "'5'" in found[0].what and "'7'" in found[0].what
+OVERRULES = [
+    parse(b"overrides {\n\tno_path_retry fail\n\tpath_checker tur\n}\n", "/etc/multipath.conf", HERE),
+    parse(b"", "/etc/multipath/conf.d/a.conf", HERE),
+    parse(b"defaults {\n\tpolling_interval 5\n\tverbosity 2\n}\n", "/etc/multipath/conf.d/b.conf", HERE),
+    parse(b"multipaths {\n\tmultipath {\n\t\twwid a\n\t\talias y\n\t}\n}\n", "/etc/multipath/conf.d/c.conf", HERE),
+]
+
+
+@pytest.mark.parametrize(("options", "name", "expected"), [
+    pytest.param({"defaults": {"polling_interval": 7}}, "conf.d/a.conf", ["conf.d/b.conf, line 2: sets polling_interval of defaults to '5' and is read later"],
+                 id="later"),
+    pytest.param({"defaults": {"polling_interval": 7}}, "conf.d/c.conf", [], id="earlier"),
+    pytest.param({"defaults": {"polling_interval": 7}}, "conf.d/b.conf", [], id="the file itself"),
+    pytest.param({"defaults": {"polling_interval": 7}}, "conf.d/z.conf", [], id="a file that there is none of"),
+    pytest.param({"defaults": {"verbosity": 2, "polling_interval": None}}, "conf.d/a.conf", [], id="the same, and None"),
+    pytest.param({"multipaths": [{"wwid": "a", "alias": "x"}, {"wwid": "b", "alias": "z"}]}, "conf.d/a.conf",
+                 ["conf.d/c.conf, line 4: sets alias of multipaths / multipath a to 'y' and is read later"], id="section in a list"),
+    pytest.param({"devices": [{"vendor": "A", "product": "B", "no_path_retry": 12, "checker": "tur"}]}, "conf.d/z.conf",
+                 [".conf, line 2: sets no_path_retry of overrides to 'fail', which goes before that of a device"], id="overrides"),
+    pytest.param({"devices": [{"vendor": "A", "product": "B", "checker": "directio", "no_path_retry": "fail"}]}, "conf.d/a.conf",
+                 [".conf, line 3: sets checker of overrides to 'tur', which goes before that of a device"], id="overrides, another word for it"),
+    pytest.param({"overrides": {"no_path_retry": 12}}, "conf.d/z.conf", [], id="overrides itself"),
+])
+def test_what_has_no_effect_is_told(options: Options, name: str, expected: t.List[str]) -> None:
+    path = f"/etc/multipath/{name}"
+    found = overruled(parse_wanted(options), OVERRULES, path, HERE)
+    assert [problem.as_error().sentence().partition(", so ")[0].replace("/etc/multipath/", "").replace("/etc/multipath", "") for problem in found] == expected
+    assert all("of this task has no effect. Set it there, or take it out there" in str(problem.as_error()) for problem in found)
