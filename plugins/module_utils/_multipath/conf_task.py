@@ -161,11 +161,11 @@ class ConfTask:
         return Plan(steps, self._problems(found, new), {"path": self._path, "release": found.installed.text})
 
     def _documents(self, found: Found, new: Document) -> t.Tuple[t.List[Document], t.List[t.Dict[str, str]]]:
-        """All files as they shall be, in the order in which they are read, and what keeps one of the others from being looked at."""
+        """All files as they shall be, in the order in which they are read (sorted, the main file is the first), and what could not be looked at."""
         files = {**found.files, self._path: new.render()} if new.render() or self._path in found.files else found.files
         documents: t.List[Document] = []
         problems: t.List[t.Dict[str, str]] = []
-        for path in sorted(files, key=lambda path: (path != MAIN, encode(path))):
+        for path in sorted(files, key=encode):
             try:
                 documents.append(new if path == self._path else parse(files[path], path, found.installed.release))
             except InputError as error:
@@ -174,13 +174,12 @@ class ConfTask:
 
     def _refuse(self, found: Found, new: Document) -> None:
         """Raise where the file would not be read as it is written, whoever wrote it."""
-        alone = self._check(found, [new])
-        for problem in alone:
+        for problem in self._check(found, [new]):
             if problem.harmful:
                 raise self._refusal(found, problem)
         aliases = {str(section.settings["alias"]) for section in self._wanted.sections if section.settings.get("alias")} - {""}
         for problem in self._check(found, self._documents(found, new)[0]):
-            if problem.harmful and problem.word in aliases and problem not in alone and not self._absent:
+            if problem.harmful and problem.word in aliases and not self._absent:
                 raise InputError(problem.subject, problem.what, problem.remedy.rstrip(".") + ". Nothing was changed")
         for complaint in new_complaints(found.after, found.before, found.always) if found.after else ():
             raise InputError(self._path, f"multipath -t of this host complains about what would be written: {complaint}",

@@ -65,8 +65,8 @@ class Host(Runner):
         self.asked.append(texts)
         lines = [(path, number, line.split("#")[0].strip()) for path, text in texts.items() for number, line in enumerate(text.splitlines(), 1)]
         complaints = [f"{path} line {number}, {says}" for path, number, line in lines for word, says in self.complains.items() if word and word in line]
-        complaints += [self.complains[""]] if "" in self.complains else []
         refused = any(word in line for _path, _number, line in lines for word in self.refuses) or ("" in self.refuses)
+        complaints += [self.complains[""]] if "" in self.complains and not refused else []
         if refused:
             complaints += ["error parsing config file", "multipath -t ended with exit code 1"]
         return Verdict("" if refused else "".join(line + "\n" for _path, _number, line in lines if line), tuple(complaints), refused)
@@ -136,6 +136,7 @@ def test_a_file_is_made_and_the_second_run_does_nothing(host: Host) -> None:
     written = "defaults {\n\tpolling_interval 7\n}\nmultipaths {\n\tmultipath {\n\t\twwid a\n\t\talias x\n\t}\n}\n"
     assert host.main.read_text() == written and host.main.stat().st_mode & 0o777 == 0o644
     assert [(one["before"], one["after"]) for one in result["diff"]] == [("", written)]
+    assert sorted(os.listdir(host.main.parent)) == ["multipath", "multipath.conf"]
     asked = len(host.asked)
     assert host.steps(defaults={"polling_interval": 7}, multipaths=[{"wwid": "a", "alias": "x"}]) == []
     assert len(host.asked) == asked, "multipath was asked though there was nothing to change"
@@ -181,6 +182,7 @@ def test_the_folder_of_drop_ins_is_made(host: Host) -> None:
     pytest.param("", {"enable": True}, "", id="empty file"),
     pytest.param('blacklist {\n\tdevnode ".*"\n\tdevnode "^sda"\n}\n', {"enable": True}, 'blacklist {\n\tdevnode "^sda"\n}\n', id="mpathconf --disable"),
     pytest.param("blacklist {\n\tdevnode \"*\"\n}\n", {"enable": True}, "blacklist {\n}\n", id="the same of an older one"),
+    pytest.param('blacklist {\n\tdevnode ".*"\n}\n', {"enable": False}, 'blacklist {\n\tdevnode ".*"\n}\n', id="the same where it may stay"),
     pytest.param('blacklist {\n\twwid ".*"\n}\n', {"enable": True}, 'blacklist {\n\twwid ".*"\n}\n', id="with exceptions to it, that is how a list is made"),
     pytest.param("junk\n", {"replace": True}, "", id="replaced by nothing"),
     pytest.param("junk {\n", {"replace": True, "defaults": {"verbosity": 3}}, "defaults {\n\tverbosity 3\n}\n", id="replaced"),
@@ -261,6 +263,13 @@ def test_complaints_that_were_there_before_are_not_blamed_on_it(host: Host, comp
     assert [problem["object"] for problem in result["problems"]] == [f"{host.folder}/b.conf, line 2"]
 
 
+def test_what_only_shows_once_the_file_is_whole_is_not_blamed_on_it(host: Host) -> None:
+    host.main.write_text("blacklist {\n\tdevnode [\n}\n")
+    host.refuses, host.complains = ["devnode"], {"": LIMIT}
+    assert host.do(replace=True, defaults={"verbosity": 3})["problems"] == []
+    assert len(host.asked) == 3
+
+
 def test_a_complaint_that_moved_is_not_new(host: Host) -> None:
     host.main.write_text("defaults {\n}\noverrides {\n\tno_path_retry 5\n}\n")
     host.complains = {"no_path_retry": "is not liked"}
@@ -308,6 +317,7 @@ def test_a_broken_file_with_nothing_to_change_is_reported(host: Host) -> None:
     pytest.param("defaults {\n\tpolling_interval 5\n", {"overrides": {"no_path_retry": 7}}, "is not closed", id="no brace"),
     pytest.param("defaults {\n\tpolling_interval 5 {\n}\n", {"defaults": {"verbosity": 3}}, "value of polling_interval is dropped; it opens nothing",
                  id="brace"),
+    pytest.param("defaults {\n\tpolling_interval 5 }\n", {"overrides": {"no_path_retry": 7}}, "line 2: the brace after the value", id="swallowed brace"),
     pytest.param("}\n", {"defaults": {"verbosity": 3}}, "line 1: the brace closes nothing", id="brace too many"),
     pytest.param("# old\n\ndefaults {\n\tpolling_interval banana\n}\n", {"blacklist": {"devnode": ["^sd"]}}, "line 4: 'banana' as polling_interval",
                  id="number"),
@@ -357,6 +367,7 @@ def test_a_later_file_that_sets_it_otherwise_is_told(host: Host) -> None:
         "sets verbosity of defaults to '1' and is read later, so '3' of this task has no effect"]
     assert host.do(path=str(host.folder / "c.conf"), defaults={"verbosity": 3})["problems"] == []
     assert len(host.do(path=str(host.folder / "a.conf"), defaults={"verbosity": 3})["problems"]) == 1
+    assert host.do(state="absent", defaults={"verbosity": 3})["problems"] == []
 
 
 def test_a_link_stays_a_link(host: Host) -> None:
@@ -378,6 +389,7 @@ def test_backup(host: Host) -> None:
     copy = Path(host.do(defaults={"verbosity": 2}, backup=True)["backup_file"])
     assert copy.read_text() == "defaults {\n\tverbosity 3\n}\n" and copy.parent == host.main.parent and copy.stat().st_mode & 0o777 == 0o640
     assert "backup_file" not in host.do(defaults={"verbosity": 2}, backup=True)
+    assert "backup_file" not in host.do(defaults={"verbosity": 1})
 
 
 def test_a_backup_of_a_drop_in_is_none(host: Host) -> None:
@@ -473,6 +485,12 @@ def test_a_busy_daemon_is_asked_again(host: Host) -> None:
     assert host.told == ["reconfigure"] * 3 + ["show daemon"] and "verbosity 3" in host.main.read_text()
 
 
+def test_a_daemon_that_is_busy_for_ever(host: Host) -> None:
+    host.answers = [RefusedError("reconfigure", "timeout", True)]
+    assert "with 'timeout'), so it was removed again" in sentence(host.do, defaults={"verbosity": 3}, timeout=0.05)
+    assert len(host.told) > 1 and not host.main.exists()
+
+
 def test_which_process_is_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conf_task, "_PID_FILES", (str(tmp_path / "one"), str(tmp_path / "two")))
     assert not conf_task._daemon_runs()
@@ -509,9 +527,12 @@ def test_the_daemon_comes_after_the_whitelist(host: Host) -> None:
 def test_the_whitelist_may_be_elsewhere_in_older_releases(host: Host) -> None:
     host.wwids = host.main.parent / "elsewhere"
     text = f"defaults {{\n\twwids_file {host.wwids}\n}}\n"
-    host.main.write_text(text)
+    host.drop_in("a.conf", text)
+    host.main.write_text(text.replace(str(host.wwids), "/overruled"))
     assert host.steps(wwids=["a"]) == ["whitelist a"]
     assert host.steps(wwids=["a"]) == []
+    host.release = (0, 9, 7)  # does not look at that keyword any more, and the other list does not have it
+    assert host.do(wwids=["a"], check_mode=True)["steps"] == ["whitelist a"]
 
 
 def test_a_whitelist_that_cannot_be_written(host: Host) -> None:

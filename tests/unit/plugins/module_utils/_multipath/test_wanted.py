@@ -205,6 +205,7 @@ def test_refused(options: Options, subject: str, fragment: str, remedy: str) -> 
     pytest.param((0, 4, 9), {"overrides": {"no_path_retry": 5}}, "came with 0.6.0", id="overrides"),
     pytest.param((0, 8, 4), {"protocols": [{"type": "scsi:iscsi"}]}, "came with 0.9.0", id="protocol"),
     pytest.param((0, 8, 4), {"defaults": {"auto_resize": "never"}}, "came with 0.9.7", id="keyword"),
+    pytest.param((0, 7, 0), {"blacklist": dict(NO_LISTS, protocol=["scsi:ata"])}, "option blacklist.protocol: .* came with 0.7.8", id="list"),
     pytest.param((0, 6, 0), {"defaults": {"find_multipaths": "smart"}}, "came with 0.7.7", id="value"),
     pytest.param((0, 9, 4), {"defaults": {"getuid_callout": "/x", "default_features": "0"}}, "removed from multipath-tools with 0.9.0", id="removed"),
 ])
