@@ -135,7 +135,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: How long C(multipath) and C(multipathd) may take for one answer, in seconds.
+    description: How long C(multipath) may take for one answer, and C(multipathd) for getting done with its new configuration, in seconds.
     type: float
     default: 60
 notes:

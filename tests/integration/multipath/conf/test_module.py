@@ -10,6 +10,9 @@ import shutil
 import typing as t
 
 import pytest
+import yaml
+
+from ansible_collections.lunar.iscsi.plugins.modules import multipath_conf
 
 if t.TYPE_CHECKING:
     from conftest import Host, StandIn
@@ -218,3 +221,18 @@ def test_multipathd_that_never_ends_configuring(host: Host, daemon: Daemon) -> N
     multipathd = daemon(b"ok\n", b"pid 7 configure\n")
     assert "was still configuring after 1 s" in host.module(timeout=1, defaults={"polling_interval": 7})["msg"]
     assert host.main.read_text() == FILE and multipathd.asked[-1] == "reconfigure"
+
+
+EXAMPLES = yaml.safe_load(multipath_conf.EXAMPLES)
+
+
+@pytest.mark.parametrize("task", EXAMPLES, ids=[task["name"] for task in EXAMPLES])
+def test_every_example_of_the_documentation(host: Host, task: t.Dict[str, t.Any]) -> None:
+    options = dict(task["lunar.iscsi.multipath_conf"])
+    options.pop("wwids", None)  # multipath -a needs a kernel with device-mapper
+    host.main.write_text(FILE)
+    result = host.module(**options)
+    assert result["changed"] and result["problems"] == []
+    seen = host.multipath_t()
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert not host.module(**options)["changed"]
