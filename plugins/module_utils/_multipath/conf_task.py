@@ -110,7 +110,9 @@ class ConfTask:
         except OSError:
             names = []
         paths = [MAIN, *(os.path.join(FOLDER, name) for name in names)]
-        return {path: data for path, data in ((path, read_bytes(path)) for path in paths) if data is not None}
+        # of a folder with such a name multipath reads nothing; where it is the one that shall be written, reading says so
+        wanted = [path for path in paths if path == self._path or not os.path.isdir(path)]
+        return {path: data for path, data in ((path, read_bytes(path)) for path in wanted) if data is not None}
 
     def _wwids_file(self, found: Found) -> str:
         """Where the whitelist is: until 0.9.6 the configuration could say so."""

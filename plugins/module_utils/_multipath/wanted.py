@@ -20,6 +20,9 @@ _SINGLE = ("defaults", "overrides")
 _BLACKLISTS = ("blacklist", "blacklist_exceptions")
 #: what sections in a list are known by
 _KEYS: t.Mapping[str, t.Tuple[str, ...]] = {"devices": ("vendor", "product"), "multipaths": ("wwid",), "protocols": ("type",)}
+#: words of sections, and the options that they are
+_SECTIONS: t.Mapping[str, str] = {"device": "devices", "multipath": "multipaths", "protocol": "protocols",
+                                  **{name: name for name in (*_SINGLE, *_BLACKLISTS, "devices", "multipaths")}}
 
 
 class Section(t.NamedTuple):
@@ -54,9 +57,9 @@ def parse_wanted(params: Options) -> Wanted:
     for name in _BLACKLISTS:
         entries = dict(params.get(name) or {})
         for index, entry in enumerate(entries.pop("devices", None) or ()):
-            place = listed_device(name, entry.get("vendor"), entry.get("product"))
+            place = listed_device(name, entry.get("vendor") or None, entry.get("product") or None)
             option = f"option {name}.devices[{index}]"
-            if entry.get("vendor") in (None, "") and entry.get("product") in (None, ""):
+            if not entry.get("vendor") and not entry.get("product"):
                 raise InputError(option, "names neither a vendor nor a product", "Give at least one of them")
             sections.append(Section(option, place, {}))
         lists.extend(Listed(f"option {name}.{keyword}", Place((name,)), keyword, [str(value) for value in values])
@@ -88,6 +91,8 @@ def _name(option: str, key: str, value: t.Any) -> str:
     """What a section is known by, as text; a number of more than digits is not what was written (1.10 is 1.1)."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InputError(option, f"{key} is {value!r}, a {type(value).__name__}", "Give it as text, in quotes")
+    if not str(value).isprintable():
+        raise InputError(option, f"{key} is {value!r}, which holds what cannot be printed", "Leave that out; the end of a line, perhaps")
     return str(value)
 
 
@@ -106,8 +111,10 @@ def edit(document: Document, wanted: Wanted, checker: Checker, *, absent: bool =
         document = _without(document, section, checker) if absent else _with(document, section, checker)
     for one in wanted.lists:
         _look(one.option, checker.keyword(one.place.path, one.keyword))
-        for value in one.values:
-            _look(one.option, None if absent else checker.value(one.place.path, one.keyword, value))
+        for value in () if absent else one.values:
+            if not value:
+                raise InputError(one.option, "holds an empty pattern, which matches everything", "Leave it out, or write '.*' if that is meant")
+            _look(one.option, checker.value(one.place.path, one.keyword, value))
         document = (edits.remove_from_list if absent else edits.add_to_list)(document, one.place, one.keyword, one.values)
     return document
 
@@ -132,8 +139,11 @@ def _with(document: Document, section: Section, checker: Checker) -> Document:
     now = document.settings(section.place)
     changed = {keyword: word for keyword, word in words.items()
                if not _same(section.place, keyword, now.get(SAME_AS.get(keyword, keyword)), word, checker.release)}
-    document = edits.set_keywords(document, section.place, changed)
-    return edits.add_section(document, section.place) if section.place.identity else document
+    try:
+        document = edits.set_keywords(document, section.place, changed)
+        return edits.add_section(document, section.place) if section.place.identity else document
+    except InputError as error:
+        raise InputError(f"{section.option}: {error.subject.rpartition(' ')[2]}", error.what, error.remedy)
 
 
 def _without(document: Document, section: Section, checker: Checker) -> Document:
@@ -147,6 +157,8 @@ def _without(document: Document, section: Section, checker: Checker) -> Document
 
 def _word(section: Section, keyword: str, value: t.Any, checker: Checker) -> str:
     path = section.place.path
+    if keyword in _SECTIONS and isinstance(value, (dict, list)):
+        raise InputError(section.option, f"{keyword} is a section", f"Give it as an option of its own, {_SECTIONS[keyword]}")
     _look(section.option, checker.keyword(path, keyword))
     known = schema.all_keywords(path).get(keyword)
     if known is None:  # of a release that is newer than the table

@@ -347,6 +347,10 @@ def test_a_file_that_is_too_large(host: Host) -> None:
 def test_a_folder_in_its_place(host: Host) -> None:
     host.main.mkdir()
     assert f"{host.main}: could not be read" in sentence(host.do, defaults={"verbosity": 3})
+    host.main.rmdir()
+    (host.folder / "folder.conf").mkdir()
+    assert host.steps(defaults={"verbosity": 3}) == ["write MAIN"]
+    assert "folder.conf: could not be read" in sentence(host.do, path=str(host.folder / "folder.conf"), defaults={"verbosity": 3})
 
 
 # files together

@@ -56,6 +56,8 @@ def made(text: str, options: Options, *, absent: bool = False, release: t.Option
                  'blacklist_exceptions {\n\twwid 3600\n\tproperty "(SCSI_IDENT_|ID_WWN)"\n}\n', id="exceptions"),
     pytest.param({"blacklist": dict(NO_LISTS, devices=[{"vendor": "QEMU", "product": None}, {"vendor": None, "product": "DISK"}])},
                  "blacklist {\n\tdevice {\n\t\tvendor QEMU\n\t}\n\tdevice {\n\t\tproduct DISK\n\t}\n}\n", id="devices of a blacklist"),
+    pytest.param({"blacklist": dict(NO_LISTS, devices=[{"vendor": "QEMU", "product": ""}])}, "blacklist {\n\tdevice {\n\t\tvendor QEMU\n\t}\n}\n",
+                 id="device of a blacklist with an empty product"),
     pytest.param({"blacklist": dict(NO_LISTS, devnode=[])}, "", id="an empty list adds nothing"),
 ])
 def test_a_new_file(options: Options, expected: str) -> None:
@@ -149,7 +151,7 @@ def test_the_rest_of_a_file_stays(options: Options, old: str, new: str) -> None:
     pytest.param({"blacklist": dict(NO_LISTS, devnode=["^vd", "^no"])}, '    devnode "^vd"\n', id="pattern"),
     pytest.param({"blacklist": dict(NO_LISTS, devices=[{"vendor": "QEMU", "product": None}])}, "    device {\n        vendor QEMU\n    }\n",
                  id="blacklisted device"),
-    pytest.param({"blacklist": dict(NO_LISTS, devnode=["*"])}, "", id="a pattern that is none may be taken away"),
+    pytest.param({"blacklist": dict(NO_LISTS, devnode=["*", ""])}, "", id="patterns that are none may be taken away"),
 ])
 def test_absent(options: Options, gone: str) -> None:
     assert made(FILE, options, absent=True) == FILE.replace(gone, "")
@@ -189,6 +191,18 @@ def test_absent(options: Options, gone: str) -> None:
                  id="keyword that no protocol has"),
     pytest.param({"blacklist": dict(NO_LISTS, devnode=["*"])}, "option blacklist.devnode", "'*' as devnode is not a regular expression", "'.*'",
                  id="shell pattern"),
+    pytest.param({"blacklist": dict(NO_LISTS, devnode=["^sd", ""])}, "option blacklist.devnode", "empty pattern, which matches everything", "Leave it out",
+                 id="empty pattern"),
+    pytest.param({"blacklist": dict(NO_LISTS, devices=[{"vendor": "", "product": ""}])}, "option blacklist.devices[0]", "neither a vendor nor a product",
+                 "at least one", id="blacklisted device with empty names"),
+    pytest.param({"multipaths": [{"wwid": "a\nb"}]}, "option multipaths[0]", "wwid is 'a\\nb', which holds what cannot be printed", "Leave that out",
+                 id="wwid of two lines"),
+    pytest.param({"multipaths": [{"wwid": "a", "prio_args": "x" * 1100}]}, "option multipaths[0] (a): prio_args", "the line would have", "shorten",
+                 id="too long"),
+    pytest.param({"overrides": {"protocol": [{"type": "scsi:iscsi"}]}}, "option overrides", "protocol is a section", "an option of its own, protocols",
+                 id="section within"),
+    pytest.param({"defaults": {"blacklist": {"devnode": []}}}, "option defaults", "blacklist is a section", "an option of its own, blacklist",
+                 id="section in another"),
     pytest.param({"blacklist": dict(NO_LISTS, devices=[{"vendor": None, "product": None}])}, "option blacklist.devices[0]", "neither a vendor nor a product",
                  "at least one", id="blacklisted device without a name"),
 ])
