@@ -93,9 +93,10 @@ def install_debian(*lists: str) -> None:
     with daemons_kept_down(become):
         step(f"apt-get install ({len(missing)} packages)",
              [*become, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", *missing], "apt-install", remedy)
-    if "tgt" in missing and Path("/run/systemd/system").exists():
-        # the tests start a tgtd of their own; the packaged service would listen on every address from the next boot on
-        step("systemctl disable tgt", [*become, "systemctl", "disable", "tgt"], "disable-tgt", "Try it by hand.")
+    # from the next boot on the packaged services would listen on every address, and take disks of this machine; the tests need neither
+    for package, service in (("tgt", "tgt"), ("multipath-tools", "multipathd")):
+        if package in missing and Path("/run/systemd/system").exists():
+            step(f"systemctl disable {service}", [*become, "systemctl", "disable", service], f"disable-{service}", "Try it by hand.")
 
 
 @contextlib.contextmanager

@@ -46,17 +46,17 @@ def serve(shell: Shell, name: str, *lines: str) -> None:
         systemctl restart tgt""")
 
 
-def play(text: str, lab: t.Mapping[str, t.Any], folder: Path) -> int:
-    """Run an example on the initiator with the real ansible-playbook; how many tasks changed something. Fails if the play fails."""
+def play(text: str, lab: t.Mapping[str, t.Any], folder: Path, host: str = "initiator") -> int:
+    """Run an example on a host with the real ansible-playbook; how many tasks changed something. Fails if the play fails."""
     if not any("hosts" in entry for entry in yaml.safe_load(text)):
         text = "- hosts: all\n  gather_facts: false\n  tasks:\n" + "".join(f"    {line}\n" for line in text.splitlines())
     (folder / "example.yml").write_text(text, "utf-8")
     (folder / "secrets.yml").write_text(yaml.safe_dump(SECRETS), "utf-8")
     (folder / "groups.yml").write_text(yaml.safe_dump({"web": {"hosts": {"initiator": {}}}}), "utf-8")
     done = subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", lab["inventory"], "-i", str(folder / "groups.yml"),
-                           "--limit", "initiator", "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
+                           "--limit", host, "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
                           capture_output=True, text=True, timeout=600, check=False, env=dict(os.environ, NO_COLOR="1"))
-    recap = re.search(r"^initiator +: ok=[1-9]\d* +changed=(\d+) +unreachable=0 +failed=0 ", done.stdout, re.MULTILINE)
+    recap = re.search(rf"^{host} +: ok=[1-9]\d* +changed=(\d+) +unreachable=0 +failed=0 ", done.stdout, re.MULTILINE)
     assert done.returncode == 0 and recap, done.stdout[-5000:] + done.stderr[-2000:]
     assert not [secret for secret in SECRETS.values() if secret in done.stdout + done.stderr]
     return int(recap.group(1))
@@ -102,6 +102,33 @@ def system_that_does_not_run(text: str, lab: t.Mapping[str, t.Any], shell: Shell
     assert play(text, lab, folder) == 0
 
 
+def a_target(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy targetcli-fb >/dev/null; systemctl stop tgt 2>/dev/null || true")
+    assert play(text, lab, folder, "target") == 1
+    assert shell("target", f"cat /sys/kernel/config/target/iscsi/{RHELN1}/tpgt_*/lun/lun_0/alua_tg_pt_gp").count("TG Port Alias: a") == 2
+    assert play(text, lab, folder, "target") == 0
+    # what was saved is what the tools themselves restore
+    shell("target", "targetctl clear && targetctl restore")
+    assert shell("target", f"cat /sys/kernel/config/target/iscsi/{RHELN1}/tpgt_*/enable") == "1\n1\n"
+    assert play(text, lab, folder, "target") == 0
+
+
+def one_map(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy multipath-tools >/dev/null; systemctl start multipathd")
+    own = "# of the admin\ndefaults {\n    polling_interval 10\n}\n"
+    shell("initiator", f"printf '%s' '{own}' > /etc/multipath.conf; multipathd reconfigure")
+    assert play(text, lab, folder) == 1
+    assert shell("initiator", "cat /etc/multipath.conf").startswith(own)
+    # what multipath makes of the file, and what the daemon works with
+    for shown in (shell("initiator", "multipath -t 2>&1"), shell("initiator", "multipathd show config")):
+        device = shown.rsplit('\t\tvendor "LIO-ORG"\n', 1)[1].partition("\n\t}")[0]
+        for line in ('product ".*"', 'path_grouping_policy "failover"', 'path_selector "queue-length 0"', "failback 60", 'no_path_retry "queue"'):
+            assert re.search(rf'^\t\t{re.escape(line).replace(chr(34), chr(34) + "?")}$', device, re.MULTILINE), f"{line}: {device}"
+        assert re.search(r'^\t\twwid "?360014059ca317516a69465c883a29603"?\n\t\talias "?rbd0"?$', shown, re.MULTILINE)
+        assert re.search(r'^\tpolling_interval "?10"?$', shown, re.MULTILINE)
+    assert play(text, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -111,6 +138,8 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 1": functools.partial(role, target=RHELN1, sessions=2),
     "README.md 2": step_by_step,
     "README.md 3": system_that_does_not_run,
+    "README.md 4": a_target,
+    "README.md 5": one_map,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
 }
 
