@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import struct
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host import scsi
+
+ILLEGAL = bytes([0x70, 0, 5]) + bytes(15)
+ATTENTION = bytes([0x72, 6]) + bytes(6)
+
+
+def report(*entries: bytes) -> bytes:
+    return struct.pack(">LL", 8 * len(entries), 0) + b"".join(entries)
+
+
+@pytest.mark.parametrize("entry, number", [
+    ("0000000000000000", 0),
+    ("0001000000000000", 1),
+    ("00ff000000000000", 255),
+    ("4100000000000000", 16640),  # flat space addressing, LUN 256: what tgt and LIO report above 255
+    ("0001000200000000", 131073),
+])
+def test_luns_have_the_numbers_of_the_kernel(entry: str, number: int) -> None:
+    assert scsi.parse_luns(report(bytes.fromhex(entry))) == [number]
+
+
+def test_well_known_units_are_left_out() -> None:
+    assert scsi.parse_luns(report(bytes.fromhex("c101000000000000"), bytes(8))) == [0]
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_list_of_luns(data: bytes) -> None:
+    assert all(number >= 0 for number in scsi.parse_luns(data))
+
+
+@given(st.lists(st.integers(0, 255), unique=True, max_size=20), st.integers(0, 30))
+def test_an_answer_that_was_cut_off_has_its_first_luns(numbers: t.List[int], cut: int) -> None:
+    whole = report(*(bytes([0, number]) + bytes(6) for number in numbers))
+    assert scsi.parse_luns(whole[:8 + cut]) == sorted(numbers[:cut // 8])
+
+
+@pytest.mark.parametrize("sense, key", [(ILLEGAL, 5), (ATTENTION, 6), (b"", 0), (bytes([0xF0, 0, 0x26]), 6)])
+def test_sense_keys_of_both_formats(sense: bytes, key: int) -> None:
+    assert scsi.sense_key(sense) == key
+
+
+class Device:
+    """Answers commands one after the other: data, or a sense key."""
+
+    def __init__(self, *answers: t.Union[bytes, int]) -> None:
+        self.answers = list(answers)
+        self.commands: t.List[bytes] = []
+
+    def send(self, device: str, opened: int, command: bytes, length: int, timeout: float) -> t.Tuple[bytes, t.Optional[int]]:
+        self.commands.append(command)
+        answer = self.answers.pop(0)
+        return (b"", answer) if isinstance(answer, int) else (answer, None)
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, *answers: t.Union[bytes, int]) -> Device:
+    device = Device(*answers)
+    monkeypatch.setattr(scsi, "_send", device.send)
+    return device
+
+
+def test_the_size_past_unit_attentions(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ask(monkeypatch, 6, 6, struct.pack(">QL", 2047, 512) + bytes(20))
+    assert scsi.read_capacity("/dev/null") == 2048 * 512
+    assert [len(command) for command in device.commands] == [16, 16, 16]
+
+
+def test_a_disk_that_knows_only_the_short_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ask(monkeypatch, 5, struct.pack(">LL", 99, 4096))
+    assert scsi.read_capacity("/dev/null") == 100 * 4096
+    assert [len(command) for command in device.commands] == [16, 10]
+
+
+@pytest.mark.parametrize("answers, words", [([2], "sense key 0x2"), ([6] * 9, "unit attentions")])
+def test_a_disk_that_gives_no_answer(monkeypatch: pytest.MonkeyPatch, answers: t.Sequence[int], words: str) -> None:
+    ask(monkeypatch, *answers)
+    with pytest.raises(HostError, match=words):
+        scsi.report_luns("/dev/null")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/no-such-disk"])
+def test_what_is_no_scsi_device_is_named(path: str) -> None:
+    with pytest.raises(HostError, match=f"{path}: did not answer"):
+        scsi.report_luns(path)
