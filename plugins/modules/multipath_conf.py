@@ -22,7 +22,6 @@ author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 extends_documentation_fragment:
   - lunar.iscsi.attributes
-  - lunar.iscsi.attributes.actiongroup_iscsi
 attributes:
   check_mode:
     support: full
