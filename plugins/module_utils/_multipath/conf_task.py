@@ -23,7 +23,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import owed
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.check import Checker, check_all
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon, NotRunningError, RefusedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.document import Document, Place, parse
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.edits import remove_from_list
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.edits import likely_cause, remove_from_list
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import Problem, drop_ins, encode
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.tool import Verdict, ask_multipath, new_complaints, run_beside, without_stamp
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.version import Installed, read_installed
@@ -144,9 +144,7 @@ class ConfTask:
             changed = remove_from_list(document, Place(("blacklist",)), "devnode", DISABLED) if self._params["enable"] else document
             return edit(changed, self._wanted, self._checker(found), absent=self._absent)
         except DamagedError:
-            harmful = [problem for problem in self._check(found, [document]) if problem.harmful]
-            # a section that is not closed follows from what is wrong within it
-            cause = next((problem for problem in harmful if not problem.what.endswith("is not closed")), next(iter(harmful), None))
+            cause = likely_cause(self._check(found, [document]))
             if cause is None:
                 raise
             raise DamagedError(cause.subject, cause.what, f"{_ended(cause.remedy)} Mend it first; nothing was changed")

@@ -634,6 +634,6 @@ def test_errors_keep_what_was_done(host: Host) -> None:
 
 
 def test_what_it_said_before_is_told_after_the_change_too(host: Host) -> None:
-    host.main.write_text("defaults {\n\tuid nobody-at-all\n}\n")
-    host.complains = {"nobody-at-all": "no such user"}
+    host.main.write_text("defaults {\n\tprio_args odd\n}\n")
+    host.complains = {"odd": "no such user"}
     assert [problem["what"] for problem in host.do(defaults={"verbosity": 3})["problems"]] == [f"{host.main} line 2, no such user"]
