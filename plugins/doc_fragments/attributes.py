@@ -64,7 +64,7 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/lunar.iscsi.iscsi) in C(module_defaults) to set defaults for this module.
+    description: Use C(group/lunar.iscsi.iscsi) in C(module_defaults) to set options that the modules of open-iscsi's records have in common, such as O(root).
     support: full
     membership:
       - lunar.iscsi.iscsi

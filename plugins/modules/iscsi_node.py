@@ -91,9 +91,12 @@ options:
       - V(multipath) fails a dead path quickly, so that multipath can go on with another one
         (C(replacement_timeout) 15, C(noop_out_interval) 5, C(noop_out_timeout) 5).
       - V(root) is for a disk with the root file system and no multipath (C(replacement_timeout) 86400 and no pings).
-      - V(tape) sends no pings, which tape drives handle badly.
+      - V(tape) sends no pings, which tape drives handle badly. It leaves C(replacement_timeout) as it is.
+      - V(default) is what open-iscsi has without any configuration, whatever C(iscsid.conf) says (C(replacement_timeout) 120,
+        C(noop_out_interval) 5, C(noop_out_timeout) 5). It takes back what another profile set.
+      - The values of V(multipath), V(root) and V(tape) are those of the open-iscsi README, sections 8.1, 8.2 and 8.3.
     type: str
-    choices: [multipath, root, tape]
+    choices: [default, multipath, root, tape]
   settings:
     description:
       - Any C(node.*) setting, by its name in the record. Values are checked against what open-iscsi understands;
@@ -313,7 +316,7 @@ problems:
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import auth_option, root_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
 from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import NodeTask
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import PROFILES, NodeTask
 
 
 def main() -> None:
@@ -333,7 +336,7 @@ def main() -> None:
             "leading_login": {"type": "bool"},
             "nr_sessions": {"type": "int"},
             "scan": {"type": "str", "choices": ["auto", "manual"]},
-            "profile": {"type": "str", "choices": ["multipath", "root", "tape"]},
+            "profile": {"type": "str", "choices": sorted(PROFILES)},
             "settings": {"type": "dict"},
             "require": {"type": "str", "choices": ["any", "all"], "default": "all"},
             "probe": {"type": "str", "choices": ["login", "none"], "default": "login"},

@@ -19,7 +19,6 @@ author:
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.full
-  - lunar.iscsi.attributes.actiongroup_iscsi
 attributes:
   check_mode:
     details:

@@ -19,7 +19,6 @@ author:
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.info
-  - lunar.iscsi.attributes.actiongroup_iscsi
 options:
   targets:
     description: Return only the sessions with targets that match one of these globs. Upper and lower case differ.

@@ -21,7 +21,6 @@ description:
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.full
-  - lunar.iscsi.attributes.actiongroup_iscsi
 requirements:
   - A kernel with the modules C(target_core_mod) and C(iscsi_target_mod). The module loads them.
   - C(targetctl) and its service (package C(targetcli), C(targetcli-fb) or C(python3-rtslib-fb)), so that the target returns at boot.

@@ -17,11 +17,11 @@ description:
   - Then C(multipath -t) of the host is asked what it makes of the file, in a mount namespace of its own. Where it complains about anything that
     it did not complain about before, nothing is written.
   - C(multipathd) is told to reconfigure only where the configuration in effect changes. Where it will not, the old file is put back.
+  - A task that broke off after it wrote a file is made good by the next one on the host, which tells C(multipathd) even where it has nothing to write.
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 extends_documentation_fragment:
   - lunar.iscsi.attributes
-  - lunar.iscsi.attributes.actiongroup_iscsi
 attributes:
   check_mode:
     support: full
@@ -125,7 +125,9 @@ options:
     type: bool
     default: true
   reconfigure:
-    description: Tell C(multipathd), if it runs. Where it refuses, or is not done within O(timeout), the old file is put back and the task fails.
+    description:
+      - Tell C(multipathd), if it runs. Where it refuses, or is not done within O(timeout), the old file is put back and the task fails.
+      - With V(false), what the task writes is told by the next task with V(true), unless C(multipathd) was started anew in between.
     type: bool
     default: true
   backup:

@@ -19,7 +19,6 @@ author:
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.info
-  - lunar.iscsi.attributes.actiongroup_iscsi
 options:
   maps:
     description:

@@ -25,10 +25,12 @@ OURS = "lunar.iscsi."
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "roles").glob("*/README.md"))]
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
+ROLES = sorted(path.parent.parent.name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"))
 #: what the examples take for given
 NODES = [{"target": "iqn.2003-01.org.example:a", "portals": ["10.0.0.1:3260,1"], "ifaces": ["default"]}]
 GIVEN: t.Dict[str, t.Any] = {"vault_disc": "aaaaaaaaaaaa", "vault_disc_in": "bbbbbbbbbbbb", "vault_chap": "cccccccccccc", "vault_chap_in": "dddddddddddd",
-                             "found": {"nodes": NODES}, "attached": {"disks": [], "paths": []}, "iscsi": {"nodes": NODES, "sessions": [], "disks": []}}
+                             "found": {"nodes": NODES}, "attached": {"disks": [], "paths": []}, "iscsi": {"nodes": NODES, "sessions": [], "disks": []},
+                             "hostvars": {"array1": {"lio_target_luns": {"iqn.2026-11.org.example:array1": [{"lun": 0, "wwid": "3600"}]}}}}
 #: keys of a documented option that an argument specification has too
 SPEC_KEYS = ("type", "elements", "required", "choices", "aliases")
 
@@ -98,7 +100,16 @@ def roles_of(node: t.Any) -> t.Iterator[t.Tuple[str, Mapping]]:
     for play in node:
         for role in play.get("roles", ()):
             if isinstance(role, dict) and str(role.get("role", "")).startswith(OURS):
-                yield role["role"][len(OURS):], dict(play.get("vars", {}), **role.get("vars", {}))
+                yield from by_owner(role["role"][len(OURS):], dict(play.get("vars", {}), **role.get("vars", {})))
+
+
+def by_owner(role: str, variables: Mapping) -> t.Iterator[t.Tuple[str, Mapping]]:
+    """The variables of a role, and those of the roles that it brings in, which are known by how they begin."""
+    tasks = "".join(path.read_text("utf-8") for path in (ROOT / "roles" / role / "tasks").glob("*.yml"))
+    owners = [role, *(other for other in ROLES if other != role and re.search(rf"\b{OURS}{other}$", tasks, re.MULTILINE))]
+    own = {name: next((one for one in owners if name.startswith(f"{one}_")), role) for name in variables}
+    for one in owners:
+        yield one, {name: value for name, value in variables.items() if own[name] == one}
 
 
 def examples() -> t.Iterator[t.Any]:
@@ -138,9 +149,12 @@ def test_readme_shows_every_module(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_is_in_the_action_group(module: str) -> None:
-    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text("utf-8"))
-    assert module in runtime["action_groups"]["iscsi"]
+def test_the_action_group_is_of_the_modules_that_take_its_options(module: str) -> None:
+    """Defaults of a group are given to each of its modules, and one that lacks such an option fails every task."""
+    groups = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text("utf-8"))["action_groups"]
+    takes = set(module_spec(OURS + module))
+    assert list(groups) == ["iscsi"] and (module in groups["iscsi"]) is ("root" in takes)
+    assert module not in groups["iscsi"] or takes >= {"root", "auth", "settings", "repair", "timeout"}
 
 
 def test_a_wrong_example_would_be_noticed() -> None:

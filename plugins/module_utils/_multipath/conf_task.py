@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -18,11 +19,11 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Pl
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner, last_words
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, read_bytes, remove_file, write_atomic
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import wwids
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import owed, wwids
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.check import Checker, check_all
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon, NotRunningError, RefusedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.document import Document, Place, parse
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.edits import remove_from_list
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.edits import likely_cause, remove_from_list
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import Problem, drop_ins, encode
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.tool import Verdict, ask_multipath, new_complaints, run_beside, without_stamp
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.version import Installed, read_installed
@@ -33,9 +34,10 @@ FOLDER = "/etc/multipath/conf.d"
 #: what mpathconf --enable of Red Hat begins a file with, and what it takes out of one: all of which --disable puts there
 ENABLED = b"defaults {\n\tuser_friendly_names yes\n\tfind_multipaths yes\n}\n"
 DISABLED = (".*", "*", ".?*")
-_PID_FILES = ("/run/multipathd.pid", "/run/multipathd/multipathd.pid", "/var/run/multipathd.pid")
 _NEW_MODE = 0o644
 _PAUSE = 0.2
+_OWED = ("files that it has not read since they were written\n", "the files as they are\n")
+_LOG = "Look into its log (journalctl -u multipathd)"
 #: a place as multipath names it: "/etc/multipath.conf line 3", "on line 3 of /etc/multipath.conf"
 _PLACE = re.compile(r"(?P<path>/\S+) line (?P<line>[0-9]+)|line (?P<line2>[0-9]+) of (?P<path2>/\S+)")
 
@@ -48,8 +50,9 @@ class Found:
     #: every file that is read, by its path, in the order in which multipath reads them
     files: t.Mapping[str, bytes] = field(default_factory=dict)
     whitelist: t.Sequence[str] = ()
-    #: whether there is a multipathd that has to be told
-    daemon: bool = False
+    #: which multipathd there is that has to be told, and whether it has still to be told of what was written before
+    daemon: str = ""
+    owed: bool = False
     before: t.Optional[Verdict] = None
     after: t.Optional[Verdict] = None
     #: what it makes of no configuration at all: such complaints are of the host, not of a file
@@ -87,7 +90,8 @@ class ConfTask:
         installed = read_installed(self._ask_release)
         if self._path != MAIN and installed.release < (0, 6, 0) and not installed.holds(FOLDER):
             raise InputError("option path", f"is {self._path}, which multipath-tools {installed.text} of this host does not read", f"Give {MAIN}")
-        found = Found(installed, self._read_files(installed), daemon=_daemon_runs())
+        daemon = owed.running_daemon()
+        found = Found(installed, self._read_files(installed), daemon=daemon, owed=owed.is_owed(daemon))
         new = self._candidate(found).render()
         found = replace(found, whitelist=wwids.read_wwids(self._wwids_file(found)))
         if not self._params["validate"] or new == found.files.get(self._path, b""):
@@ -140,9 +144,7 @@ class ConfTask:
             changed = remove_from_list(document, Place(("blacklist",)), "devnode", DISABLED) if self._params["enable"] else document
             return edit(changed, self._wanted, self._checker(found), absent=self._absent)
         except DamagedError:
-            harmful = [problem for problem in self._check(found, [document]) if problem.harmful]
-            # a section that is not closed follows from what is wrong within it
-            cause = next((problem for problem in harmful if not problem.what.endswith("is not closed")), next(iter(harmful), None))
+            cause = likely_cause(self._check(found, [document]))
             if cause is None:
                 raise
             raise DamagedError(cause.subject, cause.what, f"{_ended(cause.remedy)} Mend it first; nothing was changed")
@@ -154,12 +156,14 @@ class ConfTask:
         writes = new.render() != (old or b"")
         if writes:
             self._refuse(found, new)
-            steps.append(Step("write", self._path, _text(old), _text(new.render()), work=("write", new.render(), old)))
+            # the daemon that will not know of it, unless nothing changes for it
+            unaware = found.daemon if _differs(found) else ""
+            steps.append(Step("write", self._path, _text(old), _text(new.render()), work=("write", new.render(), (old, unaware))))
         changed = wwids.remove(found.whitelist, self._wwids) if self._absent else wwids.add(found.whitelist, self._wwids)
         verb, before, after = ("take off the whitelist", "listed", "not listed") if self._absent else ("whitelist", "not listed", "listed")
         steps.extend(Step(verb, wwid, before, after, work=("wwid", wwid, None)) for wwid in changed)
-        if writes and self._params["reconfigure"] and found.daemon and _differs(found):
-            steps.append(Step("reconfigure", "multipathd", *_effective(found), work=("reconfigure", None, None)))
+        if self._params["reconfigure"] and found.daemon and ((writes and _differs(found)) or found.owed):
+            steps.append(Step("reconfigure", "multipathd", *(_effective(found) if writes else _OWED), work=("reconfigure", found.owed, None)))
         return Plan(steps, self._problems(found, new), {"path": self._path, "release": found.installed.text})
 
     def _documents(self, found: Found, new: Document) -> t.Tuple[t.List[Document], t.List[t.Dict[str, str]]]:
@@ -216,15 +220,16 @@ class ConfTask:
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
         """The file first, then the whitelist, then the daemon; where that will not have it, the old file comes back."""
-        old: t.Optional[bytes] = None
+        back: t.Optional[t.Callable[[], str]] = None
         try:
             for step in steps:
                 kind, what, before = step.work
                 if kind == "write":
-                    old = before
-                    self._write(what, before)
+                    old, unaware = before
+                    self._write(what, old, unaware)
+                    back = functools.partial(self._put_back, old)
                 elif kind == "reconfigure":
-                    self._reconfigure(old)
+                    self._reconfigure(back, what)
                 else:
                     self._whitelist(what)
         except IscsiError as error:
@@ -232,12 +237,14 @@ class ConfTask:
             raise
         return self._facts
 
-    def _write(self, data: bytes, old: t.Optional[bytes]) -> None:
+    def _write(self, data: bytes, old: t.Optional[bytes], unaware: str) -> None:
         make_folder(os.path.dirname(self._real()), 0o755)
         if read_bytes(self._path) != old:
             raise HostError(self._path, "was changed by someone else while this task looked at it", "Nothing was changed; run the task again")
         if old is not None and self._params["backup"]:
             self._facts["backup_file"] = self._back_up()
+        if unaware:
+            owed.note(unaware)
         write_atomic(self._real(), data, _NEW_MODE, keep_mode=True)
 
     def _real(self) -> str:
@@ -261,7 +268,8 @@ class ConfTask:
             raise HostError(f"WWID {wwid}", f"could not be {'taken off' if self._absent else 'put on'} the whitelist, {' '.join(done.argv)} says: {said}",
                             "Look at whether the kernel has dm-multipath (modprobe dm-multipath)")
 
-    def _reconfigure(self, old: t.Optional[bytes]) -> None:
+    def _reconfigure(self, back: t.Optional[t.Callable[[], str]], was_owed: bool) -> None:
+        """``back`` undoes what this task wrote, where it did; ``was_owed`` says that the daemon did not know the files of before either."""
         deadline = time.monotonic() + self._timeout
         told = False
         try:
@@ -270,16 +278,26 @@ class ConfTask:
             self._wait_for_daemon(deadline)
         except IscsiError as error:
             if isinstance(error, NotRunningError) and not told:
-                return  # it will read the file when it starts
-            if old is None:
-                remove_file(self._real())
-            else:
-                write_atomic(self._real(), old, _NEW_MODE, keep_mode=True)
+                owed.settle()  # it will read the file when it starts
+                return
+            if back is None:
+                raise HostError("multipathd", f"would not read its files again ({error.what})", _LOG) from error
+            done = back()
             if told:  # it may have begun with the new file
                 with contextlib.suppress(IscsiError):
                     self._daemon.ask("reconfigure")
-            what = f"would not take the new {self._path} ({error.what}), so {'it was removed again' if old is None else 'the old one was put back'}"
-            raise HostError("multipathd", what, "Look into its log (journalctl -u multipathd)") from error
+                    owed.settle()
+            elif not was_owed:
+                owed.settle()
+            raise HostError("multipathd", f"would not take the new {self._path} ({error.what}), so {done}", _LOG) from error
+        owed.settle()
+
+    def _put_back(self, old: t.Optional[bytes]) -> str:
+        if old is None:
+            remove_file(self._real())
+            return "it was removed again"
+        write_atomic(self._real(), old, _NEW_MODE, keep_mode=True)
+        return "the old one was put back"
 
     def _tell(self, deadline: float) -> None:
         while True:
@@ -301,15 +319,6 @@ class ConfTask:
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
         """Nothing exists only at the end."""
         return {}
-
-
-def _daemon_runs() -> bool:
-    for path in _PID_FILES:
-        pid = (read_bytes(path) or b"").strip()
-        # a number that was given to another process since is not the daemon's
-        if pid.isdigit() and (read_bytes(f"/proc/{int(pid)}/comm") or b"").strip() == b"multipathd":
-            return True
-    return False
 
 
 def _ended(remedy: str) -> str:

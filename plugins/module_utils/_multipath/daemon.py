@@ -56,6 +56,13 @@ class RefusedError(HostError):
         super().__init__(_SUBJECT, f"answers {command!r} with {said!r}", remedy)
 
 
+class BrokenOffError(HostError):
+    """multipathd was there, and the connection to it broke: it was stopped, is being started anew, or has crashed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(_SUBJECT, what, "It may have been stopped or have crashed; look into its log")
+
+
 class Daemon:
     """One way to ask multipathd. ``names`` are sockets (``@`` marks an abstract one), ``owners`` the users that may answer.
 
@@ -81,8 +88,8 @@ class Daemon:
     def ask(self, command: str, timeout: float = PATIENCE) -> bytes:
         """The answer to one command, as it is, without the NUL at its end; ``timeout`` seconds for all of it.
 
-        Raises ``NotRunningError``, ``RefusedError`` where the daemon says no, ``HostError`` where it stays silent, is not
-        installed or is not root's, and ``DamagedError`` where what comes is no answer at all.
+        Raises ``NotRunningError``, ``RefusedError`` where the daemon says no, ``BrokenOffError`` where it ends meanwhile, ``HostError``
+        where it stays silent, is not installed or is not root's, and ``DamagedError`` where what comes is no answer at all.
         """
         deadline = self._clock() + timeout
         for name in self._names:
@@ -123,8 +130,10 @@ class Daemon:
             if not 0 < length < MAX_REPLY:
                 raise DamagedError(_SUBJECT, f"announces an answer of {length} bytes", "Look at what listens on its socket: ss -xlp")
             return self._receive(link, length, deadline)
+        except socket.timeout:
+            raise _silent()
         except OSError as error:
-            raise _broken(error)
+            raise BrokenOffError(f"broke off the connection: {error.strerror or error}")
 
     def _receive(self, link: socket.socket, length: int, deadline: float) -> bytes:
         parts: t.List[bytes] = []
@@ -133,7 +142,7 @@ class Daemon:
             link.settimeout(self._left(deadline))
             part = link.recv(min(missing, 1 << 16))
             if not part:
-                raise HostError(_SUBJECT, "ended the connection before its answer was complete", "It may have been stopped or have crashed; look into its log")
+                raise BrokenOffError("ended the connection before its answer was complete")
             parts.append(part)
             missing -= len(part)
         return b"".join(parts)

@@ -185,6 +185,8 @@ def parse(data: bytes, path: str = "/etc/multipath.conf", release: t.Optional[Re
 _MERGED_SINCE: t.Mapping[Path, Release] = {("devices", "device"): (0, 5, 0), ("multipaths", "multipath"): (0, 7, 8)}
 #: how many problems of one file are told apart; more would tell nothing new
 _MOST_PROBLEMS = 200
+#: the release that began to drop devices without vendor or product; until then such a section was for any (libmultipath/config.c)
+_DROPPED_SINCE: Release = (0, 7, 2)
 #: what a section must say about itself, or multipath-tools drops it
 _IDENTITY: t.Mapping[Path, t.Tuple[str, ...]] = {
     ("devices", "device"): ("vendor", "product"), ("multipaths", "multipath"): ("wwid",), ("overrides", "protocol"): ("type",)}
@@ -286,7 +288,10 @@ class _Reader:
 
     def _identity(self, section: Section) -> None:
         missing = [keyword for keyword in _IDENTITY.get(section.path, ()) if section.get(keyword) is None]
-        if missing:
+        if missing and section.path == ("devices", "device") and self.release is not None and self.release < _DROPPED_SINCE:
+            self.say(Fault("device", f"the section device has no {' and no '.join(missing)}, which here means any; later releases drop it",
+                           f"Say which {' and '.join(missing)}; '.*' is any", harmful=False), section.line)
+        elif missing:
             self.say(Fault(section.path[-1], f"the section {section.path[-1]} has no {' and no '.join(missing)}, so multipath-tools drops it",
                            f"Say which {section.path[-1]} is meant"), section.line)
 

@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.document import Document, Entry, Place, Section
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar import (
-    LONGEST_LINE, SAME_AS, check_value, dialect_of, encode, quote, seen_text, split_pieces, tokens_of)
+    LONGEST_LINE, SAME_AS, Problem, check_value, dialect_of, encode, quote, seen_text, split_pieces, tokens_of)
 
 
 def set_keywords(document: Document, place: Place, settings: t.Mapping[str, t.Optional[str]]) -> Document:
@@ -113,12 +113,21 @@ def _named(section: Section, keyword: str) -> t.List[Entry]:
     return [entry for entry in section.entries if SAME_AS.get(entry.keyword, entry.keyword) == name]
 
 
+def likely_cause(problems: t.Iterable[Problem]) -> t.Optional[Problem]:
+    """The first of these that may be why a file cannot be edited: that a section is not closed follows from what is wrong within it."""
+    harmful = [problem for problem in problems if problem.harmful]
+    return next((problem for problem in harmful if not problem.what.endswith("is not closed")), next(iter(harmful), None))
+
+
 def _damaged(document: Document, line: int, what: str) -> DamagedError:
-    """``what``, and the first thing that is wrong with the file, which is probably why."""
+    """``what``, and what to mend, which is the likely cause."""
     subject = f"{document.path}, line {line}" if line else document.path
-    first = next(iter(document.harmful()), None)
-    cause = f"; first mend line {first.line}: {first.what}" if first is not None else ""
-    return DamagedError(subject, what + cause, first.remedy if first is not None else "Mend the file by hand")
+    cause = likely_cause(document.problems)
+    if cause is None:
+        return DamagedError(subject, what, "Mend the file by hand")
+    if cause.line == line or not cause.line:
+        return DamagedError(subject, what, cause.remedy)
+    return DamagedError(subject, what, f"First mend line {cause.line}: {cause.what}. {cause.remedy}")
 
 
 def _proved(changed: Document, place: Place, wanted: t.Mapping[str, t.Optional[str]]) -> Document:

@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon, NotRunningError, RefusedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import BrokenOffError, Daemon, NotRunningError, RefusedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.maps import Group, Map, Path, parse_maps
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.sysfs_maps import KernelMap, kernel_name, read_address, read_kernel_maps
 
@@ -168,7 +168,7 @@ def gather(
         try:
             seen = look(daemon, max(1.0, deadline - clock()), sys)
         except HostError as error:
-            passing = isinstance(error, RefusedError) and error.busy or wait is not None and isinstance(error, NotRunningError)
+            passing = isinstance(error, RefusedError) and error.busy or wait is not None and isinstance(error, (NotRunningError, BrokenOffError))
             if passing and deadline - clock() >= POLL:
                 sleep(POLL)
                 continue

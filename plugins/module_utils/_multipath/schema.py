@@ -65,7 +65,7 @@ flush_on_last_del dvom flush
 user_friendly_names dv0.5.0om0.5.0 bool
 mode dm mode
 uid dm owner
-gid dm owner
+gid dm group
 fast_io_fail_tmo dvop off_count
 dev_loss_tmo dvop dev_loss
 eh_deadline dvop off_count 0.8.6
@@ -117,8 +117,8 @@ wwid be regex
 property be regex 0.5.0
 protocol be regex 0.7.8
 type p protocol
-wwid m text
-alias m name
+wwid m wwid
+alias m alias
 disable_changed_wwids d any 0.6.4 !0.8.1>
 pg_timeout dvm any 0.4.9 !0.5.0>
 getuid_callout dvo any 0.4.9 !0.9.0>uid_attribute

@@ -18,6 +18,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.grammar imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.schema import Has, Keyword, Span, as_text, spans
 
 _INT_MAX = 2**31 - 1
+#: names and WWIDs of maps: DM_NAME_LEN of the kernel and WWID_SIZE of multipath-tools are 128, with the NUL at the end
+_NAME_MAX = 127
 # flags of regcomp(3), the same in glibc and musl
 _REG_EXTENDED, _REG_NOSUB = 1, 8
 # Kinds that are words and numbers. Alternatives are parted by blanks; words joined by = mean the same, the first is how it is written here;
@@ -122,7 +124,7 @@ def check_value(one: Keyword, value: str, at: t.Optional[Release] = None, has: t
     if one.kind in _COUNTED:
         return _check_counted(one, value)
     if one.kind == "regex":
-        return _check_regex(_without_mark(value, at) if one.section[0].startswith("blacklist") else value)
+        return _check_pattern(value, at) if one.section[0].startswith("blacklist") else _check_regex(value)
     check = _CHECKS.get(one.kind)  # a kind that is not listed takes any text
     return check(value, at) if check else None
 
@@ -153,8 +155,8 @@ def _check_word(word: Word, group: t.Sequence[Word], kind: Kind, at: t.Optional[
     if not word.span.holds(at) and not _carried_back(word, kind, has):
         if at is not None and word.span.since > at:
             # 0.4.9 is Red Hat's in practice, with words of later releases; where its library cannot be asked, its multipath -t still is
-            return Wrong(f"is not known to multipath-tools {as_text(at)}", f"It came with {as_text(word.span.since)}",
-                        harmful=has is not None or at[:3] != (0, 4, 9))
+            harmful = has is not None or at[:3] != (0, 4, 9)
+            return Wrong(f"is not known to multipath-tools {as_text(at)}", f"It came with {as_text(word.span.since)}", harmful)
         return Wrong(f"is not known to multipath-tools since {as_text(word.span.until or ())}", "Take another value")
     if word.deprecated is not None and at is not None and word.deprecated <= at:
         return Wrong("is deprecated", f"Write {group[0].text!r}", harmful=False)
@@ -220,6 +222,23 @@ def _check_name(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
     return Wrong("holds a slash, which the name of a map cannot", "Leave it out") if "/" in value else None
 
 
+def _check_alias(value: str, at: t.Optional[Release]) -> t.Optional[Wrong]:
+    if value in ("", ".", "..", "control"):
+        return Wrong("cannot be the name of a map" if value else "is no name", "Give it another name, or leave the alias out")
+    return _check_name(value, at) or _check_length(value, "the name of a map")
+
+
+def _check_wwid(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
+    if not value:
+        return Wrong("is that of no map", "Say which map is meant")
+    return _check_length(value, "a WWID")
+
+
+def _check_length(value: str, what: str) -> t.Optional[Wrong]:
+    size = len(value.encode("utf-8", "surrogateescape"))
+    return Wrong(f"has {size} bytes, and {what} at most {_NAME_MAX}", "Make it shorter") if size > _NAME_MAX else None
+
+
 def _check_path(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
     return None if value.startswith("/") else Wrong("is not an absolute path", "Begin it with a slash")
 
@@ -232,7 +251,31 @@ def _check_mode(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
 def _check_owner(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
     if re.fullmatch(r"[0-9]{1,10}", value):
         return None if int(value) <= 2**32 - 1 else Wrong("is out of range", "Allowed is a number from 0 to 4294967295 or the name of a user")
-    return None if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@\\-]*[$]?", value) else Wrong("is neither a number nor the name of a user", "Write one of them")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@\\-]*[$]?", value):
+        return Wrong("is neither a number nor the name of a user", "Write one of them")
+    if _id_of("user", value) is not None:
+        return None
+    return Wrong("is the name of no user of this host, so the line is dropped", "Make the user first, or write a number", harmful=False)
+
+
+def _check_group(value: str, at: t.Optional[Release]) -> t.Optional[Wrong]:
+    """multipath-tools looks for a user here, too, and takes the group that is the user's first; names of groups it does not know."""
+    wrong = _check_owner(value, at)
+    number = _id_of("group", value) if wrong is not None and not wrong.harmful else None
+    if number is None:
+        return wrong
+    return Wrong("is the name of a group, and multipath-tools looks for a user of that name, to take the group from", f"Write its number, {number}")
+
+
+def _id_of(kind: str, name: str) -> t.Optional[int]:
+    """The number of a user or group of this host."""
+    import grp  # seldom needed, both
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 #: one leading zero and one x are passed over, and something has to follow
@@ -258,6 +301,15 @@ def _check_uid_attrs(value: str, _at: t.Optional[Release]) -> t.Optional[Wrong]:
 def _without_mark(value: str, at: t.Optional[Release]) -> str:
     """A pattern of a blacklist without the mark that inverts it, or the backslash that keeps one from doing so (since 0.8.5)."""
     return value[1:] if value.startswith(("!", "\\!")) and (at is None or at >= (0, 8, 5)) else value
+
+
+def _check_pattern(value: str, at: t.Optional[Release]) -> t.Optional[Wrong]:
+    pattern = _without_mark(value, at)
+    if not pattern:
+        inverted = value.startswith("!")
+        return Wrong(f"is an empty pattern, which matches {'nothing' if inverted else 'everything'}",
+                     "Leave it out" if inverted else "Leave it out, or write '.*' if that is meant", harmful=False)
+    return _check_regex(pattern)
 
 
 def _check_regex(pattern: str) -> t.Optional[Wrong]:
@@ -289,7 +341,8 @@ def _regcomp(pattern: str) -> str:
 
 
 _CHECKS: t.Mapping[str, t.Callable[[str, t.Optional[Release]], t.Optional[Wrong]]] = {
-    "name": _check_name, "path": _check_path, "mode": _check_mode, "owner": _check_owner,
+    "name": _check_name, "path": _check_path, "mode": _check_mode, "owner": _check_owner, "group": _check_group,
+    "alias": _check_alias, "wwid": _check_wwid,
     "prkey": _check_prkey, "uid_attrs": _check_uid_attrs,
 }
 #: kinds where a number in YAML is read otherwise than it is written: octal, hexadecimal

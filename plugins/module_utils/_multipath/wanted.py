@@ -112,9 +112,9 @@ def edit(document: Document, wanted: Wanted, checker: Checker, *, absent: bool =
     for one in wanted.lists:
         _look(one.option, checker.keyword(one.place.path, one.keyword))
         for value in () if absent else one.values:
-            if not value:
-                raise InputError(one.option, "holds an empty pattern, which matches everything", "Leave it out, or write '.*' if that is meant")
-            _look(one.option, checker.value(one.place.path, one.keyword, value))
+            verdict = checker.value(one.place.path, one.keyword, value)
+            if verdict is not None:  # an empty pattern, too, which is merely told where it stands in a file
+                raise InputError(one.option, verdict.what, verdict.remedy)
         document = (edits.remove_from_list if absent else edits.add_to_list)(document, one.place, one.keyword, one.values)
     return document
 

@@ -34,6 +34,13 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version im
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import parse_nodes, wanted_keys
 
 PROFILES: t.Mapping[str, t.Mapping[str, str]] = {
+    # what open-iscsi has without any configuration (usr/iscsi_settings.h; its README still tells of 10 and 15 for the pings):
+    # every key that another profile sets, so that it takes each of them back
+    "default": {
+        "node.session.timeo.replacement_timeout": "120",
+        "node.conn[0].timeo.noop_out_interval": "5",
+        "node.conn[0].timeo.noop_out_timeout": "5",
+    },
     # the open-iscsi README, sections 8.1, 8.2 and 8.3
     "multipath": {
         "node.session.timeo.replacement_timeout": "15",

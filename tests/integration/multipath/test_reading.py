@@ -39,11 +39,11 @@ class Writer:
 
     def value(self) -> str:
         alphabet = ["a", "b", "1", "Z", " ", "  ", '"', '""', "#", "!", "{", "}", "\t", "\u00e9"]
-        return "".join(self._pick(alphabet) for _ in range(self._random.randint(0, 5)))
+        return "".join(self._pick(alphabet) for _number in range(self._random.randint(0, 5)))
 
     def _entry(self, keyword: str) -> str:
         # those of a blacklist are regular expressions, and one that is none makes multipath refuse the whole file
-        value = self.value() if keyword != "wwid" else "".join(self._pick('ab1 "#') for _ in range(self._random.randint(1, 5)))
+        value = self.value() if keyword != "wwid" else "".join(self._pick('ab1 "#') for _number in range(self._random.randint(1, 5)))
         written = '"' + value.replace('"', '""') + '"' if self._random.random() < 0.7 or keyword == "wwid" else value
         return keyword + self._pick([" "] * 8 + ["", "\t", "  ", "\u00a0"]) + written
 
@@ -55,16 +55,16 @@ class Writer:
             yield "\t" * depth + word + self._pick([" {"] * 8 + ["{", "\n{", "", " x {", "{ }"]) + self._end()
             if self._random.random() < 0.05:
                 yield "junk {\n"
-        for _ in range(self._random.randint(0, 5)):
+        for _number in range(self._random.randint(0, 5)):
             yield "\t" * len(path) + self._entry(self._pick(list(TEXTS[tuple(path)]))) + self._end()
-        for _ in path:
+        for _word in path:
             yield self._pick(["}"] * 9 + ["", "} }", "}}"]) + self._end()
 
     def file(self) -> bytes:
         parts: t.List[str] = []
-        for _ in range(self._random.randint(1, 6)):
+        for _number in range(self._random.randint(1, 6)):
             if self._random.random() < 0.25:
-                parts.append("".join(self._pick(JUNK) for _ in range(self._random.randint(1, 14))) + "\n")
+                parts.append("".join(self._pick(JUNK) for _number in range(self._random.randint(1, 14))) + "\n")
             else:
                 parts.extend(self._section(self._pick(list(TEXTS))))
         return "".join(parts).encode(self._pick(["utf-8"] * 4 + ["latin-1"]))
@@ -116,7 +116,7 @@ def complained_about(answer: Answer) -> t.Dict[int, str]:
 @pytest.mark.parametrize("seed", range(4))
 def test_random_files_are_read_alike(witness: Multipath, seed: int) -> None:
     writer, compared = Writer(seed), 0
-    for _ in range(100):
+    for _number in range(100):
         data = writer.file()
         answer = witness.read(data)
         document = parse(data, release=(0, 9, 4))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import PROFILES
+
 yaml = pytest.importorskip("yaml")
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -29,6 +31,11 @@ def options_of(role: str) -> t.Dict[str, t.Dict[str, t.Any]]:
 
 def test_there_are_roles() -> None:
     assert "initiator" in NAMES
+
+
+@pytest.mark.parametrize(("role", "none"), [("initiator", [""]), ("multipath_failover", [])])
+def test_every_profile_can_be_chosen(role: str, none: t.List[str]) -> None:
+    assert sorted(options_of(role)[f"{role}_profile"]["choices"]) == sorted([*none, *PROFILES])
 
 
 @pytest.mark.parametrize("role", NAMES)

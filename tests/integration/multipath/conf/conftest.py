@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host of its own for multipath_conf: its own /etc and /run, the machine's real multipath, and a stand-in for multipathd where a test wants one.
 
-It needs root and the package multipath-tools. The real multipathd needs a kernel with device-mapper and is met in the lab.
+It needs root and the package multipath-tools. The real multipathd runs here too, without any map: it is told of a device-mapper that has none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -110,12 +112,32 @@ class Host:
         self._requests.flush()
         assert self._answers.readline() == "null\n"
 
+    def module_killed(self, before: str, **options: t.Any) -> None:
+        """Run the module and kill it, before it starts ``multipath`` with this as its first argument."""
+        tools = self.root / "run" / "bin"
+        tools.mkdir()
+        (tools / "multipath").write_text(f'#!/bin/sh\nif [ "$1" = "{before}" ]; then kill -KILL $PPID; exit 1; fi\nexec {shutil.which("multipath")} "$@"\n')
+        (tools / "multipath").chmod(0o755)
+        self.path("/run/bin")
+        try:
+            self._requests.write(json.dumps(["multipath_conf", options]) + "\n")
+            self._requests.flush()
+            assert json.loads(self._answers.readline()) == "", "it was not killed"
+        finally:
+            self.path("")
+            shutil.rmtree(tools)
+
     def files(self) -> t.Dict[str, bytes]:
         """Every file of multipath, temporary ones and backups too."""
         return {str(path.relative_to(self.etc)): path.read_bytes() for path in sorted(self.etc.rglob("*")) if path.is_file() and path.name not in _KEPT}
 
     def inside(self, *argv: str) -> str:
-        return subprocess.run(["nsenter", "--target", str(self._inside.pid), "--mount", "--", *argv], capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(["nsenter", "--target", str(self._inside.pid), "--mount", "--net", "--", *argv], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def start_inside(self, *argv: str, **env: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["nsenter", "--target", str(self._inside.pid), "--mount", "--net", "--", *argv], env=dict(os.environ, **env),
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def multipath_t(self) -> subprocess.CompletedProcess[str]:
         """What the host's own tool makes of the files as they are now: the witness."""
@@ -159,3 +181,45 @@ def daemon(host: Host) -> t.Iterator[t.Callable[..., StandIn]]:
     yield start
     for one in started:
         one.stop()
+
+
+class RealDaemon:
+    """The real multipathd, without any map; ``start`` it when its files are there."""
+
+    def __init__(self, host: Host, preloaded: Path) -> None:
+        self._host = host
+        self._preloaded = preloaded
+        self._process: t.Optional[subprocess.Popen[bytes]] = None
+
+    def start(self) -> None:
+        self._process = self._host.start_inside("multipathd", "-d", LD_PRELOAD=str(self._preloaded))
+        for _attempt in range(100):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                if "idle" in self._host.inside("multipathd", "show", "daemon"):
+                    return
+            time.sleep(0.1)
+        pytest.fail("multipathd does not answer")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
+    def config(self) -> t.List[str]:
+        """The configuration that it uses: the witness."""
+        return self._host.inside("multipathd", "show", "config").splitlines()
+
+
+@pytest.fixture(scope="session")
+def _preloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("preloaded") / "no_device_mapper.so"
+    subprocess.run(["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(HERE / "no_device_mapper.c")], check=True)
+    return library
+
+
+@pytest.fixture
+def multipathd(host: Host, _preloaded: Path) -> t.Iterator[RealDaemon]:
+    daemon = RealDaemon(host, _preloaded)
+    yield daemon
+    daemon.stop()

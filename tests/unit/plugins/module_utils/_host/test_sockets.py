@@ -223,6 +223,7 @@ def test_what_was_answered_counts_even_if_the_peer_does_not_say_goodbye(serve: S
 
 def test_a_reset_is_the_peer_closing(serve: Serve) -> None:
     def reset(connection: socket.socket) -> None:
+        connection.recv(100)  # so that it comes after connecting, not within
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     (outcome,) = run(serve(reset))

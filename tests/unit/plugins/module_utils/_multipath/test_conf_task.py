@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import conf_task, wwids
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import conf_task, owed, wwids
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.conf_task import ConfTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon, NotRunningError, RefusedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.tool import Verdict
@@ -36,6 +36,9 @@ class Host(Runner):
         self.folder = folder / "multipath" / "conf.d"
         self.wwids = folder / "multipath" / "wwids"
         self.folder.mkdir(parents=True)
+        self.note = folder / "multipath" / "note"
+        #: the process that multipathd is
+        self.daemon = "7 100"
         self.release: t.Tuple[int, ...] = (0, 9, 4)
         #: what multipath -t complains about, by what stands in a file; "" is always there
         self.complains: t.Dict[str, str] = {}
@@ -112,9 +115,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         return Result(tuple(argv), 0, "", "multipath-tools v0.9.4 (12/19, 2022)\n")
 
     for name, value in {"MAIN": str(host.main), "FOLDER": str(host.folder), "Runner": lambda: host, "Daemon": Asked, "read_installed": read_installed,
-                        "ask_multipath": host.ask_multipath, "run_beside": run_beside, "_daemon_runs": lambda: host.answers is not None,
-                        "_PAUSE": 0.001}.items():
+                        "ask_multipath": host.ask_multipath, "run_beside": run_beside, "_PAUSE": 0.001}.items():
         monkeypatch.setattr(conf_task, name, value)
+    monkeypatch.setattr(owed, "running_daemon", lambda: "" if host.answers is None else host.daemon)
+    monkeypatch.setattr(owed, "NOTE", str(host.note))
     monkeypatch.setattr(wwids, "WWIDS", str(host.wwids))
     return host
 
@@ -495,21 +499,99 @@ def test_a_daemon_that_is_busy_for_ever(host: Host) -> None:
     assert len(host.told) > 1 and not host.main.exists()
 
 
-def test_which_process_is_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conf_task, "_PID_FILES", (str(tmp_path / "one"), str(tmp_path / "two")))
-    assert not conf_task._daemon_runs()
-    (tmp_path / "two").write_text(f"{os.getpid()}\n")
-    assert not conf_task._daemon_runs(), "the number of another process"
-    comm = Path("/proc/self/comm")
-    name = comm.read_text()
-    try:
-        comm.write_text("multipathd")
-        assert conf_task._daemon_runs()
-    finally:
-        comm.write_text(name)
-    for junk in ("", "x\n", "-1\n", "4194305\n"):
-        (tmp_path / "two").write_text(junk)
-        assert not conf_task._daemon_runs()
+class Killed(BaseException):
+    """The task ends here, and nothing that it would still do is done."""
+
+
+def killed(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+    raise Killed
+
+
+def break_off(host: Host, **options: t.Any) -> None:
+    """A run that is killed when it is about to tell multipathd."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ConfTask, "_tell", killed)
+        host.do(**options)
+    assert host.told == []
+
+
+def test_the_run_after_one_that_broke_off_tells_the_daemon(host: Host) -> None:
+    host.answers = [b"ok", b"pid 7 idle"]
+    break_off(host, defaults={"verbosity": 3})
+    assert host.main.read_text() == "defaults {\n\tverbosity 3\n}\n"
+    predicted = host.do(defaults={"verbosity": 3}, check_mode=True)
+    assert predicted["steps"] == ["reconfigure multipathd"] and host.told == []
+    result = host.do(defaults={"verbosity": 3})
+    assert (result["steps"], result["diff"]) == (predicted["steps"], predicted["diff"]) and host.told == ["reconfigure", "show daemon"]
+    assert not host.do(defaults={"verbosity": 3})["changed"] and not host.note.exists()
+
+
+def test_it_is_told_by_a_task_about_another_file_or_with_another_change(host: Host) -> None:
+    host.answers = [b"ok", b"pid 7 idle"]
+    break_off(host, defaults={"verbosity": 3})
+    assert host.steps(path=str(host.folder / "other.conf"), state="absent", defaults={"verbosity": 1}) == ["reconfigure multipathd"]
+    host.told.clear()
+    break_off(host, defaults={"verbosity": 1})
+    assert host.steps(replace=True, defaults={"verbosity": 1, "polling_interval": 7}) == ["write MAIN", "reconfigure multipathd"]
+    assert host.steps(wwids=["a"]) == ["whitelist a"]
+
+
+def test_a_whitelist_that_fails_leaves_the_daemon_to_the_next_task(host: Host) -> None:
+    host.answers = [b"ok", b"pid 7 idle"]
+    assert "could not be put on the whitelist" in sentence(host.do, wwids=["cannot"], defaults={"verbosity": 3})
+    assert host.told == [] and host.steps(defaults={"verbosity": 3}) == ["reconfigure multipathd"]
+
+
+def test_a_daemon_that_was_started_since_has_read_it(host: Host) -> None:
+    host.answers = [b"ok", b"pid 7 idle"]
+    break_off(host, defaults={"verbosity": 3})
+    host.daemon = "7 200"  # the same number, given again
+    assert host.steps(defaults={"verbosity": 3}) == []
+    host.answers = None
+    assert host.steps(defaults={"verbosity": 3}) == []
+
+
+def test_what_a_task_was_not_to_tell_is_told_by_the_next_that_may(host: Host) -> None:
+    host.answers = [b"ok", b"pid 7 idle"]
+    assert host.steps(defaults={"verbosity": 3}, reconfigure=False) == ["write MAIN"]
+    assert host.steps(defaults={"verbosity": 3}, reconfigure=False) == []
+    assert host.steps(defaults={"verbosity": 3}) == ["reconfigure multipathd"]
+    # comments are nothing to tell
+    host.main.write_text("# old\n" + host.main.read_text())
+    assert host.steps(replace=True, defaults={"verbosity": 3}, reconfigure=False) == ["write MAIN"]
+    assert host.steps(defaults={"verbosity": 3}) == []
+
+
+@pytest.mark.parametrize(("answers", "owed_after"), [
+    pytest.param([RefusedError("reconfigure", "fail, no", False)], False, id="it never read the new file"),
+    pytest.param([b"ok", b"pid 7 configure"], False, id="told of the old one again"),
+    pytest.param([b"ok", HostError("multipathd", "did not answer in time")], True, id="nobody knows what it has read"),
+])
+def test_whether_it_is_owed_anything_after_it_refused(host: Host, answers: t.List[t.Any], owed_after: bool) -> None:
+    host.main.write_text("defaults {\n}\n")
+    host.answers = answers
+    assert "the old one was put back" in sentence(host.do, defaults={"verbosity": 3}, timeout=0.05)
+    assert owed.is_owed(host.daemon) is owed_after
+
+
+def test_what_was_owed_before_is_owed_after_it_refused(host: Host) -> None:
+    host.answers = [RefusedError("reconfigure", "fail, no", False)]
+    break_off(host, defaults={"verbosity": 3})
+    assert "would not take the new" in sentence(host.do, defaults={"verbosity": 1})
+    assert "verbosity 3" in host.main.read_text() and owed.is_owed(host.daemon)
+    # and where nothing was written, nothing is put back
+    assert "multipathd: would not read its files again (answers 'reconfigure' with 'fail, no'). Look" in sentence(host.do, defaults={"verbosity": 3})
+    assert "verbosity 3" in host.main.read_text() and owed.is_owed(host.daemon)
+
+
+def test_a_run_with_nothing_to_do_starts_one_process_and_asks_nobody(host: Host) -> None:
+    host.answers = [b"ok", b"pid 7 idle"]
+    host.do(defaults={"verbosity": 3})
+    host.commands.clear()
+    host.told.clear()
+    host.asked.clear()
+    assert not host.do(defaults={"verbosity": 3})["changed"]
+    assert (host.commands, host.told, host.asked) == ([["multipath", "-h"]], [], [])
 
 
 # the whitelist
@@ -552,6 +634,6 @@ def test_errors_keep_what_was_done(host: Host) -> None:
 
 
 def test_what_it_said_before_is_told_after_the_change_too(host: Host) -> None:
-    host.main.write_text("defaults {\n\tuid nobody-at-all\n}\n")
-    host.complains = {"nobody-at-all": "no such user"}
+    host.main.write_text("defaults {\n\tprio_args odd\n}\n")
+    host.complains = {"odd": "no such user"}
     assert [problem["what"] for problem in host.do(defaults={"verbosity": 3})["problems"]] == [f"{host.main} line 2, no such user"]

@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import MAX_REPLY, Daemon, NotRunningError, RefusedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import BrokenOffError, MAX_REPLY, Daemon, NotRunningError, RefusedError
 
 EMPTY = b'{\n   "major_version": 0,\n   "minor_version": 1,\n   "maps": []\n}\n\0'
 NOBODY = "@/lunar.iscsi/nobody"
@@ -171,7 +171,7 @@ def test_a_length_that_cannot_be(name: str, length: int) -> None:
 
 @pytest.mark.parametrize("sent", [b"", framed(EMPTY)[:5], framed(EMPTY)[:-1]], ids=["nothing", "half a length", "all but one"])
 def test_an_answer_that_ends_early(name: str, sent: bytes) -> None:
-    with StandIn(name, sent), pytest.raises(HostError, match="before its answer was complete"):
+    with StandIn(name, sent), pytest.raises(BrokenOffError, match="before its answer was complete"):
         daemon(name).ask("show maps json")
 
 

@@ -36,33 +36,42 @@ devices {
 """
 
 WHOLE = b"""defaults {
-	user_friendly_names yes
+\tuser_friendly_names yes
 }
 blacklist {
-	devnode "^sd[a-z]"
-	devnode "^hd"
-	device {
-		vendor IBM
-	}
-	protocol "scsi:usb"
+\tdevnode "^sd[a-z]"
+\tdevnode "^hd"
+\tdevice {
+\t\tvendor IBM
+\t}
+\tprotocol "scsi:usb"
 }
 overrides{
-	no_path_retry fail
-	protocol {
-		type "scsi:iscsi"
-		fast_io_fail_tmo 5
-	}
+\tno_path_retry fail
+\tprotocol {
+\t\ttype "scsi:iscsi"
+\t\tfast_io_fail_tmo 5
+\t}
 }
 multipaths {
-	multipath {
-		wwid 3600
-		alias "red \xe9"
-	}
-	multipath {
-		wwid 3601
-	}
+\tmultipath {
+\t\twwid 3600
+\t\talias "red \xe9"
+\t}
+\tmultipath {
+\t\twwid 3601
+\t}
 }
 """
+
+
+@pytest.mark.parametrize(("release", "harmful", "words"), [
+    (None, True, "has no product, so multipath-tools drops it"), ((0, 7, 2), True, "has no product, so multipath-tools drops it"),
+    ((0, 7, 1), False, "has no product, which here means any"), ((0, 4, 9), False, "has no product, which here means any"),
+])
+def test_a_device_without_product_is_dropped_since_0_7_2(release: t.Optional[t.Tuple[int, ...]], harmful: bool, words: str) -> None:
+    problem, = parse(b"devices {\ndevice {\nvendor A\n}\n}\n", release=release).problems
+    assert (problem.line, problem.harmful) == (2, harmful) and words in problem.what and problem.remedy
 
 
 def test_the_document_of_ceph_is_read_without_a_word() -> None:
@@ -107,6 +116,7 @@ class Broken(t.NamedTuple):
 
 
 NO_BRACE = "there is no brace after"
+NEEDS_BRACE = [(2, "opens nothing"), (3, "outside of any section"), (4, "closes nothing")]
 BROKEN = [
     pytest.param(Broken(b"defaults {\npolling_interval 5\n", [(1, "defaults is not closed")], {"polling_interval": "5"}), id="missing brace at the end"),
     pytest.param(Broken(b"defaults {\npolling_interval 5\ndevices {\n}\n}\n",
@@ -132,8 +142,8 @@ BROKEN = [
     pytest.param(Broken(b"defaults {\n{\npolling_interval 5\n}\n", [(2, "opens nothing")], {"polling_interval": "5"}), id="two opening braces"),
     pytest.param(Broken(b"defaults x {\npolling_interval 5\n}\n", [(1, "a brace is expected after defaults")], {"polling_interval": "5"}),
                  id="a word before the brace"),
-    pytest.param(Broken(b"overrides\n{\nno_path_retry 5\n}\n", [(1, NO_BRACE + " overrides, so multipath-tools drops the line"), (2, "opens nothing"),
-                                                               (3, "outside of any section"), (4, "closes nothing")]), id="overrides needs its brace"),
+    pytest.param(Broken(b"overrides\n{\nno_path_retry 5\n}\n", [(1, NO_BRACE + " overrides, so multipath-tools drops the line"), *NEEDS_BRACE]),
+                 id="overrides needs its brace"),
     pytest.param(Broken(b"default {\npolling_interval 5\n}\n", [(1, "default opens no section"), (2, "outside of any section"), (3, "closes nothing")]),
                  id="a section misspelt"),
     pytest.param(Broken(b"device {\nvendor A\n}\n", [(1, "device opens no section"), (2, "outside"), (3, "closes nothing")]),

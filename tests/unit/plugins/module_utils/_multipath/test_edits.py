@@ -175,6 +175,18 @@ def test_damaged(before: str, edit: t.Callable[[Document], Document], where: str
     assert caught.value.subject.endswith(where) and caught.value.what.startswith(what) and caught.value.remedy
 
 
+@pytest.mark.parametrize(("before", "says"), [
+    pytest.param("defaults {\n\ta 2\n", "f.conf, line 1: the section defaults is not closed, so nothing can be added behind it. "
+                 "Write the brace that closes it, on a line of its own", id="the thing itself"),
+    pytest.param("defaults {\n\ta 2 }\n", "f.conf, line 1: the section defaults is not closed, so nothing can be added behind it. "
+                 "First mend line 2: the brace after the value of a is dropped; it closes nothing. Write it on a line of its own", id="its cause"),
+])
+def test_what_is_damaged_is_said_once_and_with_its_cause(before: str, says: str) -> None:
+    with pytest.raises(DamagedError) as caught:
+        add_section(parse(before.encode(), "f.conf"), LIO)
+    assert caught.value.sentence() == says
+
+
 def test_a_section_that_is_not_closed_can_be_edited_itself() -> None:
     assert whole_edit(parse(b"defaults {\na 2\n# x")).render() == b"defaults {\na 1\n# x"
     assert whole_edit(parse(b"defaults {")).render() == b"defaults {\n\ta 1\n"

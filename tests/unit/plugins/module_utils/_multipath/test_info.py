@@ -10,7 +10,7 @@ from pathlib import Path as File
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon, NotRunningError, RefusedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import BrokenOffError, Daemon, NotRunningError, RefusedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.info import NotReachedError, Wait, check_wait, find_missing, gather
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.maps import Map, parse_maps
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.sysfs_maps import read_kernel_maps
@@ -176,9 +176,16 @@ def lost(reply: bytes, name: bytes) -> bytes:
 
 
 def test_waiting_asks_until_it_is_so(tree: Tree) -> None:
-    daemon = Scripted(NotRunningError(), lost(FAILOVER, b"sdc"), lost(FAILOVER, b"sdc"), FAILOVER)
+    daemon = Scripted(NotRunningError(), BrokenOffError("ended"), lost(FAILOVER, b"sdc"), lost(FAILOVER, b"sdc"), FAILOVER)
     result = run(tree, daemon, ["rbd0"], Wait(paths=2))
-    assert (names_of(result), result["maps"][0]["usable_paths"], len(daemon.asked)) == (["rbd0"], 2, 4)
+    assert (names_of(result), result["maps"][0]["usable_paths"], len(daemon.asked)) == (["rbd0"], 2, 5)
+
+
+def test_who_does_not_wait_is_told_that_the_daemon_ended_meanwhile(tree: Tree) -> None:
+    daemon = Scripted(BrokenOffError("ended"), FAILOVER)
+    with pytest.raises(BrokenOffError):
+        run(tree, daemon)
+    assert len(daemon.asked) == 1
 
 
 def test_what_is_not_reached_is_named_map_by_map(tree: Tree) -> None:

@@ -106,7 +106,7 @@ def test_installed(tmp_path: pathlib.Path) -> None:
 
 def test_not_installed(tmp_path: pathlib.Path) -> None:
     assert find_library(str(tmp_path)) == "" and Installed((0, 4, 9)).has is None
-    assert read_installed(_says("multipath-tools v0.4.9 (05/33, 2016)\n"), str(tmp_path)) == Installed((0, 4, 9), b"", {"prio": frozenset(),
-    "checker": frozenset()})
+    none: t.FrozenSet[str] = frozenset()
+    assert read_installed(_says("multipath-tools v0.4.9 (05/33, 2016)\n"), str(tmp_path)) == Installed((0, 4, 9), b"", {"prio": none, "checker": none})
     with pytest.raises(HostError, match="does not say which release"):
         read_installed(_says("need to be root\n"), str(tmp_path))

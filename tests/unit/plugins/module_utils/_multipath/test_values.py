@@ -8,6 +8,8 @@ What is taken was compared with multipath -t of 0.9.4 and 0.11.1: it complains a
 
 from __future__ import annotations
 
+import grp
+import pwd
 import typing as t
 
 import pytest
@@ -32,7 +34,8 @@ def keyword(name: str, *, blacklist: bool = False) -> Keyword:
     ("hardware_handler", "0.9.4", ["0", "1 alua", "1 emc"]), ("path_grouping_policy", "0.9.6", ["group_by_tpg", "failover"]),
     ("reservation_key", "0.9.4", ["file", "0x123abc", "123abc", "0123456789abcdef", "01", "1:aptpl"]), ("mode", "0.9.4", ["0660", "660", "0"]),
     ("uid", "0.9.4", ["0", "root", "4294967295"]), ("prio", "0.9.4", ["alua", "ana", "sysfs"]), ("path_checker", "0.9.4", ["tur", "none"]),
-    ("prio_args", "0.9.4", ["", "exclusive_pref_bit", "preferredip=10.0.0.1"]), ("alias", "0.9.4", ["rbd0", "a b"]),
+    ("prio_args", "0.9.4", ["", "exclusive_pref_bit", "preferredip=10.0.0.1"]), ("alias", "0.9.4", ["rbd0", "a b", "x" * 127, "control0", "\u00e9" * 63]),
+    ("wwid", "0.9.4", ["360014059ca317516a69465c883a29603", "x" * 127]), ("gid", "0.9.4", ["0", "root"]), ("alias_prefix", "0.9.4", ["", "mpath"]),
     ("type", "0.9.4", ["scsi:iscsi", "nvme:tcp"]),
     ("type", "0.9.0", ["nvme"]), ("uid_attrs", "0.9.4", ["sd:ID_SERIAL dasd:ID_UID"]), ("flush_on_last_del", "0.9.8", ["yes", "no"]),
     ("flush_on_last_del", "0.9.9", ["always", "never", "unused"]), ("uxsock_timeout", "0.6.4", ["1000"]), ("verbosity", "0.8.7", ["6"]),
@@ -61,7 +64,10 @@ def test_taken(name: str, text: str, values: t.Sequence[str]) -> None:
     ("alias", "0.9.4", "mpath/a", "holds a slash"), ("vendor", "0.9.4", "*", "To match everything write '.*'"),
     ("vendor", "0.9.4", "(a", "is not a regular expression"),
     ("queue_without_daemon", "0.9.4", "off", "not known to multipath-tools since 0.6.0"), ("uxsock_timeout", "0.9.4", "100", "from 4000"),
-    ("mode", "0.9.4", "0888", "octal"),
+    ("mode", "0.9.4", "0888", "octal"), ("uid", "0.9.4", "12x", "neither a number nor the name"), ("gid", "0.9.4", "-1", "neither a number nor the name"),
+    ("alias", "0.9.4", "", "is no name"), ("alias", "0.9.4", "..", "cannot be the name of a map"), ("alias", "0.9.4", "control", "cannot be the name of a map"),
+    ("alias", "0.9.4", "x" * 128, "has 128 bytes, and the name of a map at most 127"), ("alias", "0.9.4", "\u00e9" * 64, "has 128 bytes"),
+    ("wwid", "0.9.4", "", "is that of no map"), ("wwid", "0.9.4", "3" * 128, "has 128 bytes, and a WWID at most 127"),
 ])
 def test_refused(name: str, text: str, value: str, words: str) -> None:
     wrong = check_value(keyword(name), value, release(text))
@@ -81,11 +87,38 @@ def test_stricter(name: str, value: str) -> None:
 @pytest.mark.parametrize("name, text, value, words", [
     ("flush_on_last_del", "0.9.9", "yes", "Write 'always'"), ("flush_on_last_del", "0.9.9", "0", "Write 'unused'"),
     ("path_grouping_policy", "0.9.4", "failoverX", "is read as 'failover'"), ("path_selector", "0.9.4", "vendor-thing 0", "unknown here"),
-    ("dev_loss_tmo", "0.4.9", "infinity", "came with 0.5.0"),
+    ("dev_loss_tmo", "0.4.9", "infinity", "came with 0.5.0"), ("uid", "0.9.4", "nobody-at-all", "is the name of no user of this host, so the line is dropped"),
+    ("gid", "0.9.4", "nobody-at-all", "Make the user first, or write a number"),
 ])
 def test_warned(name: str, text: str, value: str, words: str) -> None:
     wrong = check_value(keyword(name), value, release(text))
     assert wrong is not None and not wrong.harmful and words in f"{wrong.what}. {wrong.remedy}"
+
+
+def test_a_group_is_told_by_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """multipath-tools gives ``gid`` to getpwnam(3), so that the names of groups mean nothing to it."""
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        if name == "games":
+            return pwd.struct_passwd(("games", "x", 5, 60, "", "", ""))
+        raise KeyError(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+    monkeypatch.setattr(grp, "getgrnam", {"games": grp.struct_group(("games", "x", 60, [])), "disk": grp.struct_group(("disk", "x", 6, []))}.__getitem__)
+    assert check_value(keyword("gid"), "games", (0, 9, 4)) is None
+    wrong = check_value(keyword("gid"), "disk", (0, 9, 4))
+    assert wrong is not None and wrong.harmful and "is the name of a group" in wrong.what and wrong.remedy == "Write its number, 6"
+    wrong = check_value(keyword("uid"), "disk", (0, 9, 4))
+    assert wrong is not None and not wrong.harmful and "no user of this host" in wrong.what
+
+
+@pytest.mark.parametrize("value, text, words", [
+    ("", "0.9.4", "is an empty pattern, which matches everything"), ("!", "0.9.4", "is an empty pattern, which matches nothing"),
+    ("", "0.4.9", "is an empty pattern, which matches everything"),
+])
+def test_an_empty_pattern_of_a_blacklist(value: str, text: str, words: str) -> None:
+    wrong = check_value(keyword("devnode", blacklist=True), value, release(text))
+    assert wrong is not None and words in wrong.what and not wrong.harmful
+    assert check_value(keyword("vendor"), value, release(text)) is None
 
 
 def test_plugins_of_the_host() -> None:
@@ -124,8 +157,8 @@ def test_same(name: str, text: str, left: str, right: str, equal: bool) -> None:
     ("delay_wait_checks", "0.9.4", False, "no"), ("flush_on_last_del", "0.9.9", True, "always"), ("flush_on_last_del", "0.9.4", True, "yes"),
     ("flush_on_last_del", "0.9.9", False, "unused"), ("find_multipaths", "0.9.4", True, "yes"), ("find_multipaths", "0.7.6", False, "no"),
     ("marginal_pathgroups", "0.9.4", False, "off"), ("marginal_pathgroups", "0.8.5", False, "no"), ("hardware_handler", "0.9.4", "1 alua", "1 alua"),
-    ("hardware_handler", "0.9.4", ["alua"], "1 alua"), ("features", "0.9.4", [], "0"), ("features", "0.9.4", ["queue_if_no_path", "pg_init_retries 50"],
-                                                                                     "3 queue_if_no_path pg_init_retries 50"),
+    ("hardware_handler", "0.9.4", ["alua"], "1 alua"), ("features", "0.9.4", [], "0"),
+    ("features", "0.9.4", ["queue_if_no_path", "pg_init_retries 50"], "3 queue_if_no_path pg_init_retries 50"),
     ("uid_attrs", "0.9.4", ["sd:ID_SERIAL", "dasd:ID_UID"], "sd:ID_SERIAL dasd:ID_UID"), ("vendor", "0.9.4", "LIO-ORG", "LIO-ORG"),
     ("prio_args", "0.9.4", "", ""),
     ("wwid", "0.9.4", 3600140, "3600140"),

@@ -145,7 +145,7 @@ def test_the_rest_of_a_file_stays(options: Options, old: str, new: str) -> None:
     pytest.param({"devices": [{"vendor": "LIO-ORG", "product": ".*", "no_path_retry": None}]}, "        no_path_retry queue\n", id="keyword of a device"),
     pytest.param({"devices": [{"vendor": "LIO-ORG", "product": ".*", "revision": "4"}]},
                  '    device {\n        vendor "LIO-ORG"\n        product ".*"\n        revision "4"\n        no_path_retry fail\n    }\n',
-                              id="device with a revision"),
+                 id="device with a revision"),
     pytest.param({"multipaths": [{"wwid": "3600"}]}, "    multipath {\n        wwid 3600\n        alias old\n    }\n", id="multipath"),
     pytest.param({"multipaths": [{"wwid": "3601"}]}, "", id="multipath that is not there"),
     pytest.param({"blacklist": dict(NO_LISTS, devnode=["^vd", "^no"])}, '    devnode "^vd"\n', id="pattern"),

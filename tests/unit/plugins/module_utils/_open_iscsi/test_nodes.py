@@ -86,6 +86,8 @@ class TestPresent:
         ({"scan": "manual"}, "node.session.scan", "manual"),
         ({"profile": "multipath"}, "node.session.timeo.replacement_timeout", "15"),
         ({"profile": "root"}, "node.conn[0].timeo.noop_out_interval", "0"),
+        ({"profile": "root"}, "node.session.timeo.replacement_timeout", "86400"),
+        ({"profile": "tape"}, "node.conn[0].timeo.noop_out_timeout", "0"),
         ({"profile": "multipath", "settings": {"node.session.timeo.replacement_timeout": 7}}, "node.session.timeo.replacement_timeout", "7"),
         ({"settings": {"node.session.cmds_max": "256"}}, "node.session.cmds_max", "256"),
     ])

@@ -19,8 +19,9 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf impor
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location, locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_iface, new_isns, new_node, new_send_targets
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import PROFILES
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_record, render_record
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, fields
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings, fields
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Discovery, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version, parse_version
 
@@ -152,6 +153,25 @@ def test_the_database_is_written_and_read_as_that_version_has_it(name: str, conf
     for stored in (*database.nodes.values(), *database.ifaces.values(), *database.send_targets.values(), *database.isns.values()):
         assert render_record(stored.record) == Path(stored.path).read_text()
     assert len(database.nodes) == sum(path.startswith("nodes/") for path in fixture.files[conf])
+
+
+@pytest.mark.parametrize("name", sorted(FIXTURES))
+def test_the_profile_default_is_what_that_version_has_without_a_configuration(name: str) -> None:
+    fixture = FIXTURES[name]
+    nodes = [parse_record(text, path, Kind.NODE) for path, text in fixture.files["plain"].items() if path.startswith("nodes/")]
+    assert nodes and "node." not in fixture.confs["plain"]
+    for record in nodes:
+        assert {key: record.get(key) for key in PROFILES["default"]} == PROFILES["default"]
+
+
+def test_the_profile_default_takes_back_what_any_other_sets() -> None:
+    assert set(PROFILES["default"]) == {key for settings in PROFILES.values() for key in settings}
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_a_profile_is_settings_that_every_version_takes(profile: str) -> None:
+    for fixture in FIXTURES.values():
+        assert check_settings(Kind.NODE, PROFILES[profile], version=fixture.version) == PROFILES[profile]
 
 
 @pytest.mark.parametrize(("package", "mended"), [
