@@ -113,7 +113,7 @@ class RescanTask:
                 steps.append(Step("resize", f"map {one.name}", f"{one.size} bytes", f"{size} bytes", lambda one=one: self._resize(one.device)))
         return Plan(steps, problems)
 
-    def _problems(self, session: Session, found: Found) -> t.Iterator[t.Mapping[str, str]]:
+    def _problems(self, session: Session, found: Found) -> t.Iterator[t.Dict[str, str]]:
         subject = f"session {session.sid} of {session.key}"
         if not session.logged_in:
             yield {"object": subject, "what": f"is in state {session.state}, so its target was not asked", "remedy": "Look at it with iscsi_session_info"}

@@ -10,7 +10,9 @@ import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, NotConvergedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host import scsi
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import rescan
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import read_sessions
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
 
 ARRAY = "iqn.2026-11.org.example:array"
@@ -67,8 +69,8 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     one = World(tmp_path)
-    monkeypatch.setattr(rescan.scsi, "report_luns", one.report_luns)
-    monkeypatch.setattr(rescan.scsi, "read_capacity", one.read_capacity)
+    monkeypatch.setattr(scsi, "report_luns", one.report_luns)
+    monkeypatch.setattr(scsi, "read_capacity", one.read_capacity)
     monkeypatch.setattr(rescan.RescanTask, "_write", lambda task, path, text: one.write(task, path, text))
     monkeypatch.setattr(rescan, "wait_for_disks", lambda read, **_more: read())
     return one
@@ -190,7 +192,7 @@ def test_other_devices_are_asked_by_their_generic_node(tmp_path: Path) -> None:
     tree.session(1, 2, ARRAY)
     folder = tree.lun(1, 2, 0, type=12)
     tree.link("/sys/bus/scsi/devices/2:0:0:0", folder)
-    (session,) = rescan.read_sessions(tree.sys)
+    (session,) = read_sessions(tree.sys)
     with pytest.raises(HostError, match="modprobe sg"):
         rescan._asked_by(session.luns[0], tree.sys)
     tree.attributes(f"{folder}/scsi_generic/sg3", dev="21:3")
