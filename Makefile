@@ -28,7 +28,7 @@ RUN := .venv/bin/python
 ##@ The two commands
 
 .PHONY: demo
-demo: setup ## boot two hosts, attach a disk of one to the other, show it, prove that a second run changes nothing
+demo: setup ## boot two hosts, attach a disk of one to the other over two paths, run it again to see nothing change, cut each path
 	@$(RUN) tools/demo.py
 
 .PHONY: test

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""make demo: two hosts, a disk from one to the other, and a second run that has nothing to do."""
+"""make demo: two hosts, a disk from one to the other over two paths, a second run that has nothing to do, and each path cut while it is written to."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import re
 import subprocess
 import sys
 import typing as t
+from pathlib import Path
 
 from checks import BUILD, ROOT, end_tidily_on_signals, environment, say
 
 PLAYBOOK = ROOT / "lab" / "demo.yml"
+DRILL = ROOT / "playbooks" / "failover_drill.yml"
 _RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*ok=\d+\s+changed=(?P<changed>\d+)\s", re.MULTILINE)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def play(inventory: str) -> t.Dict[str, int]:
-    """Run the playbook in sight; return how many tasks changed something, by host. Ends the program if it fails."""
+def play(inventory: str, playbook: Path = PLAYBOOK, *options: str) -> t.Dict[str, int]:
+    """Run a playbook in sight; return how many tasks changed something, by host. Ends the program if it fails."""
     env = environment({"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(ROOT / ".cache/ansible"), "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
                        "ANSIBLE_PIPELINING": "1", "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"})
     shown: t.List[str] = []
-    with subprocess.Popen([str(ROOT / ".venv/bin/ansible-playbook"), "-i", inventory, str(PLAYBOOK)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
+    with subprocess.Popen([str(ROOT / ".venv/bin/ansible-playbook"), "-i", inventory, *options, str(playbook)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as child:
         for line in child.stdout or ():
             print(line, end="", flush=True)
@@ -50,6 +52,10 @@ def main() -> None:
         if not changed or any(changed.values()):
             sys.exit(f"The second run was to change nothing, but its recap says: {changed or 'nothing at all'}.")
         say("\nThe second run changed nothing on " + " and ".join(sorted(changed)) + ".")
+        say("\nEach path is cut while the disk is written to")
+        play(status["inventory"], DRILL, "--extra-vars", json.dumps(
+            {"failover_drill_map": "demo", "failover_drill_file": "/srv/demo/drill", "failover_drill_mounted": True, "failover_drill_cuts": ["filter"],
+             "failover_drill_failback": False}))
         say("1 passed, 0 failed")
     except KeyboardInterrupt:
         sys.exit("interrupted")
