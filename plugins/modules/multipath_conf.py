@@ -56,6 +56,8 @@ options:
     description:
       - Do what C(mpathconf --enable) does on RHEL. A file that is missing (or replaced) begins with C(user_friendly_names yes) and
         C(find_multipaths yes), and the C(devnode) line of the blacklist that C(mpathconf --disable) writes, which covers every device, is removed.
+      - What its option C(--with_multipathd y) adds, the kernel's module and the service, is left to other modules. The role
+        P(lunar.iscsi.multipath_failover#role) does all of it on every distribution that it knows.
       - Only for V(/etc/multipath.conf), and only with O(state=present).
     type: bool
     default: false
