@@ -215,7 +215,8 @@ steps:
 problems:
   description:
     - What is wrong in any of the files and was not for this task to change, what is deprecated, and what of the task stays without effect, since
-      a file that is read later or the section C(overrides) says otherwise. Each with the object, what is wrong and a remedy.
+      a file that is read later or the section C(overrides) says otherwise. An alias that C(user_friendly_names) has given to another map is told, too.
+      Each with the object, what is wrong and a remedy.
   returned: always
   type: list
   elements: dict
