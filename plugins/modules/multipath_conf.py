@@ -56,6 +56,8 @@ options:
     description:
       - Do what C(mpathconf --enable) does on RHEL. A file that is missing (or replaced) begins with C(user_friendly_names yes) and
         C(find_multipaths yes), and the C(devnode) line of the blacklist that C(mpathconf --disable) writes, which covers every device, is removed.
+      - What its option C(--with_multipathd y) adds, the kernel's module and the service, is left to other modules. The role
+        P(lunar.iscsi.multipath_failover#role) does all of it on every distribution that it knows.
       - Only for V(/etc/multipath.conf), and only with O(state=present).
     type: bool
     default: false
@@ -213,7 +215,8 @@ steps:
 problems:
   description:
     - What is wrong in any of the files and was not for this task to change, what is deprecated, and what of the task stays without effect, since
-      a file that is read later or the section C(overrides) says otherwise. Each with the object, what is wrong and a remedy.
+      a file that is read later or the section C(overrides) says otherwise. An alias that C(user_friendly_names) has given to another map is told, too.
+      Each with the object, what is wrong and a remedy.
   returned: always
   type: list
   elements: dict

@@ -50,6 +50,8 @@ class Found:
     #: every file that is read, by its path, in the order in which multipath reads them
     files: t.Mapping[str, bytes] = field(default_factory=dict)
     whitelist: t.Sequence[str] = ()
+    #: WWIDs by the names that multipath gave to maps itself; known where the task gives names
+    bindings: t.Mapping[str, str] = field(default_factory=dict)
     #: which multipathd there is that has to be told, and whether it has still to be told of what was written before
     daemon: str = ""
     owed: bool = False
@@ -76,6 +78,9 @@ class ConfTask:
         if params["enable"] and self._path != MAIN:
             raise InputError("option enable", f"is about {MAIN}, and option path is {self._path}", "Make two tasks of them")
         self._wanted = parse_wanted(params)
+        #: the names that the task gives to maps, and their WWIDs
+        self._aliases = {} if self._absent else {
+            str(section.settings["alias"]): str(dict(section.place.identity).get("wwid")) for section in self._wanted.sections if section.settings.get("alias")}
         self._wwids = wwids.check_wwids(params["wwids"] or ())
         self._runner = Runner()
         self._daemon = Daemon(runner=self._runner)
@@ -93,7 +98,9 @@ class ConfTask:
         daemon = owed.running_daemon()
         found = Found(installed, self._read_files(installed), daemon=daemon, owed=owed.is_owed(daemon))
         new = self._candidate(found).render()
-        found = replace(found, whitelist=wwids.read_wwids(self._wwids_file(found)))
+        found = replace(found, whitelist=wwids.read_wwids(self._state_file(found, "wwids_file", wwids.WWIDS)))
+        if self._aliases:
+            found = replace(found, bindings=wwids.read_bindings(self._state_file(found, "bindings_file", wwids.BINDINGS)))
         if not self._params["validate"] or new == found.files.get(self._path, b""):
             return found
         after = self._ask({**found.files, self._path: new})
@@ -118,12 +125,12 @@ class ConfTask:
         wanted = [path for path in paths if path == self._path or not os.path.isdir(path)]
         return {path: data for path, data in ((path, read_bytes(path)) for path in wanted) if data is not None}
 
-    def _wwids_file(self, found: Found) -> str:
-        """Where the whitelist is: until 0.9.6 the configuration could say so."""
+    def _state_file(self, found: Found, keyword: str, usual: str) -> str:
+        """Where the whitelist or the bindings are: until 0.9.6 the configuration could say so."""
         if found.installed.release >= (0, 9, 7):
-            return wwids.WWIDS
-        said = [document.get(Place(("defaults",)), "wwids_file") for document in self._documents(found, self._candidate(found))[0]]
-        return next((path for path in reversed(said) if path), wwids.WWIDS)
+            return usual
+        said = [document.get(Place(("defaults",)), keyword) for document in self._documents(found, self._candidate(found))[0]]
+        return next((path for path in reversed(said) if path), usual)
 
     def _ask(self, files: t.Mapping[str, bytes]) -> Verdict:
         return ask_multipath(files, self._runner, timeout=self._timeout)
@@ -183,9 +190,8 @@ class ConfTask:
         for problem in self._check(found, [new]):
             if problem.harmful:
                 raise self._refusal(found, problem)
-        aliases = {str(section.settings["alias"]) for section in self._wanted.sections if section.settings.get("alias")} - {""}
         for problem in self._check(found, self._documents(found, new)[0]):
-            if problem.harmful and problem.word in aliases and not self._absent:
+            if problem.harmful and problem.word in self._aliases:
                 raise InputError(problem.subject, problem.what, problem.remedy.rstrip(".") + ". Nothing was changed")
         for complaint in new_complaints(found.after, found.before, found.always) if found.after else ():
             raise InputError(self._path, f"multipath -t of this host complains about what would be written: {complaint}",
@@ -207,6 +213,10 @@ class ConfTask:
         problems += [problem.as_problem() for problem in checked]
         if not self._absent:
             problems += [problem.as_problem() for problem in overruled(self._wanted, documents, self._path, found.installed.release)]
+        for alias, wwid in self._aliases.items():
+            if found.bindings.get(alias, wwid) != wwid:
+                problems.append({"object": f"alias {alias}", "what": f"is given to {wwid}, and multipath itself gave it to {found.bindings[alias]}",
+                                 "remedy": "If that map is still in use, choose another name; it is called otherwise from now on"})
         told = {(problem.path, problem.line) for problem in checked}
         if found.after is not None:  # it is not asked again once the file is in place
             self._said = new_complaints(found.after, found.always)

@@ -1,7 +1,11 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whitelist of WWIDs: ``/etc/multipath/wwids``, a line ``/WWID/`` for each map that was ever made (libmultipath/wwids.c)."""
+"""What multipath remembers of maps: the whitelist of WWIDs, and the names that it gave them itself.
+
+``/etc/multipath/wwids`` has a line ``/WWID/`` for each map that was ever made (libmultipath/wwids.c), ``/etc/multipath/bindings`` a line
+``ALIAS WWID`` for each map that got a name by ``user_friendly_names`` (libmultipath/alias.c). Comments begin with ``#`` in both.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputEr
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes
 
 WWIDS = "/etc/multipath/wwids"
+BINDINGS = "/etc/multipath/bindings"
 _LINE = re.compile(r"^/([^/\n]+)/$", re.MULTILINE)
 
 
@@ -26,6 +31,16 @@ def check_wwids(wwids: t.Sequence[str]) -> t.List[str]:
 def read_wwids(path: str = WWIDS) -> t.List[str]:
     """The WWIDs that are listed."""
     return _LINE.findall((read_bytes(path) or b"").decode("utf-8", "replace"))
+
+
+def read_bindings(path: str = BINDINGS) -> t.Dict[str, str]:
+    """WWIDs by the names that they have; the first line of a name counts."""
+    found: t.Dict[str, str] = {}
+    for line in (read_bytes(path) or b"").decode("utf-8", "replace").splitlines():
+        alias, wwid = (line.partition("#")[0].split() + ["", ""])[:2]
+        if wwid:
+            found.setdefault(alias, wwid)
+    return found
 
 
 def add(listed: t.Sequence[str], wanted: t.Sequence[str]) -> t.List[str]:

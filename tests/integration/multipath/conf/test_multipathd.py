@@ -60,3 +60,15 @@ def test_what_a_task_was_not_to_tell_it(host: Host, running: RealDaemon) -> None
     assert host.module(defaults={"polling_interval": 8}, reconfigure=False)["steps"] == ["write /etc/multipath.conf"]
     assert interval(running) == ["7"]
     assert host.module(defaults={"polling_interval": 8})["steps"] == TELLS and interval(running) == ["8"]
+
+
+def test_a_name_that_it_gave_to_another_map_itself(host: Host, running: RealDaemon) -> None:
+    bindings = host.etc / "multipath" / "bindings"
+    bindings.write_text("mpatha 3600\nmpathb 3601\n")
+    options: t.Dict[str, t.Any] = {"multipaths": [{"wwid": "3602", "alias": "mpatha"}]}
+    assert [(problem["object"], problem["what"]) for problem in host.module(check=True, **options)["problems"]] == [
+        ("alias mpatha", "is given to 3602, and multipath itself gave it to 3600")]
+    assert host.module(**options)["steps"] == ["write /etc/multipath.conf", *TELLS]
+    # the witness: the daemon takes the name away from that map
+    assert "mpathb 3601" in bindings.read_text() and "mpatha" not in bindings.read_text()
+    assert (host.module(**options)["changed"], host.module(**options)["problems"]) == (False, [])

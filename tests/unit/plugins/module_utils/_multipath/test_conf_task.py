@@ -35,6 +35,7 @@ class Host(Runner):
         self.main = folder / "multipath.conf"
         self.folder = folder / "multipath" / "conf.d"
         self.wwids = folder / "multipath" / "wwids"
+        self.bindings = folder / "multipath" / "bindings"
         self.folder.mkdir(parents=True)
         self.note = folder / "multipath" / "note"
         #: the process that multipathd is
@@ -120,6 +121,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(owed, "running_daemon", lambda: "" if host.answers is None else host.daemon)
     monkeypatch.setattr(owed, "NOTE", str(host.note))
     monkeypatch.setattr(wwids, "WWIDS", str(host.wwids))
+    monkeypatch.setattr(wwids, "BINDINGS", str(host.bindings))
     return host
 
 
@@ -366,6 +368,21 @@ def test_an_alias_that_another_file_gives_is_refused(host: Host) -> None:
     assert "the alias 'x' is given to" in text and str(path) in text and text.endswith("Nothing was changed")
     assert not host.main.exists()
     host.do(multipaths=[{"wwid": "b", "alias": "y"}])
+
+
+def test_an_alias_that_another_map_got_by_itself_is_told(host: Host) -> None:
+    host.bindings.write_text("mpatha 3600\nmpathb 3601\n")
+    wanted = {"multipaths": [{"wwid": "3601", "alias": "mpatha"}, {"wwid": "3602", "alias": "new"}]}
+    (problem,) = host.do(**wanted)["problems"]
+    assert (problem["object"], problem["what"]) == ("alias mpatha", "is given to 3601, and multipath itself gave it to 3600")
+    assert len(host.do(**wanted)["problems"]) == 1, "until the binding is gone"
+    assert host.do(multipaths=[{"wwid": "3601", "alias": "mpatha"}], state="absent")["problems"] == []
+    assert host.do(multipaths=[{"wwid": "3600", "alias": "mpatha"}], replace=True)["problems"] == []
+    # where the configuration says that the bindings are elsewhere
+    elsewhere = host.main.parent / "elsewhere"
+    elsewhere.write_text("mpathc 3600\n")
+    assert host.do(defaults={"bindings_file": str(elsewhere)}, replace=True, **wanted)["problems"] == []
+    assert len(host.do(multipaths=[{"wwid": "3609", "alias": "mpathc"}])["problems"]) == 1
 
 
 def test_a_later_file_that_sets_it_otherwise_is_told(host: Host) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.wwids import add, check_wwids, read_wwids, remove
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.wwids import add, check_wwids, read_bindings, read_wwids, remove
 
 HEADER = b"# Multipath wwids, Version : 1.0\n# NOTE: This file is automatically maintained by multipath and multipathd.\n#\n# Valid WWIDs:\n"
 
@@ -38,3 +38,16 @@ def test_add_and_remove() -> None:
     assert check_wwids(["a", "b", "a", "x" * 127]) == ["a", "b", "x" * 127]
     assert add(["a"], ["b", "a", "c"]) == ["b", "c"]
     assert remove(["a", "b"], ["b", "c"]) == ["b"]
+
+
+@pytest.mark.parametrize(("data", "expected"), [
+    pytest.param(None, {}, id="no file"),
+    pytest.param(b"# Multipath bindings, Version : 1.0\n# Format:\n# alias wwid\n#\n", {}, id="nobody"),
+    pytest.param(b"mpatha 3600\n\tmpathb\t3601 # old\n", {"mpatha": "3600", "mpathb": "3601"}, id="two"),
+    pytest.param(b"mpatha 3600\nmpatha 3601\n", {"mpatha": "3600"}, id="the first counts"),
+    pytest.param(b"mpatha\n#mpathb 3601\n\xe9 3602\n", {"\ufffd": "3602"}, id="lines that are none, and bytes"),
+])
+def test_bindings(tmp_path: Path, data: t.Optional[bytes], expected: t.Dict[str, str]) -> None:
+    if data is not None:
+        (tmp_path / "bindings").write_bytes(data)
+    assert read_bindings(str(tmp_path / "bindings")) == expected
