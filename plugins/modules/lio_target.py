@@ -69,7 +69,7 @@ options:
         description: A ramdisk that throws away what is written, for measurements.
         type: bool
       config:
-        description: What the handler of V(user:HANDLER) is told, such as C(pool/image).
+        description: What the handler of V(user:HANDLER) is told, such as C(pool/image) for V(user:rbd) or C(/srv/image) for V(user:qcow).
         type: str
       wwn:
         description:
@@ -79,13 +79,14 @@ options:
           - Without it, a backstore keeps the serial that it has or that is saved for it, and a new one gets a serial of its own.
         type: str
       attributes:
-        description: Any attribute of the backstore, by its name in configfs, such as C(emulate_tpu). Those that are not named stay.
+        description:
+          - Any attribute of the backstore, by its name in configfs, such as C(emulate_tpu). Those that are not named stay.
+          - C(emulate_write_cache) is refused. For a file there is O(backstores[].write_back), a block device has its own.
         type: dict
       alua_groups:
         description:
           - ALUA groups (target port groups). LUNs are put into them with O(portal_groups[].luns[].alua_group).
-          - The kernel's own group C(default_tg_pt_gp) can be named too, without an id. What is set there is saved, but rtslib-fb does not restore it,
-            and the module says so.
+          - The kernel's own group C(default_tg_pt_gp) can be named too, without an id.
         type: list
         elements: dict
         suboptions:
@@ -267,8 +268,10 @@ seealso:
   - module: lunar.iscsi.iscsi_node
 notes:
   - Parameters and authentication are agreed at login. Sessions that are there keep theirs.
-  - The WWID of a backstore with a C(company_id) other than the kernel's default, and settings of C(default_tg_pt_gp), are lost at boot,
-    since rtslib-fb does not restore them. RV(problems) names them.
+  - rtslib-fb restores neither settings of C(default_tg_pt_gp) nor a C(company_id) other than the kernel's default. The module saves both among
+    the attributes of the backstore, by the way to their files (C(../alua/default_tg_pt_gp/...)), which C(targetctl restore) follows.
+    C(targetcli saveconfig) drops them again. The next run of the task saves them anew.
+  - What is on a ramdisk is lost at boot, the ramdisk comes back empty.
 """
 
 EXAMPLES = r"""
@@ -386,7 +389,7 @@ problems:
   sample:
     - object: /etc/target/saveconfig.json
       what: is restored at boot by no enabled service
-      remedy: Enable target.service (rtslib-fb-targetctl.service on Debian)
+      remedy: Install targetcli (targetcli-fb) and enable target.service (rtslib-fb-targetctl.service on Debian)
 """
 
 import typing as t

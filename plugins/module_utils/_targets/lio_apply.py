@@ -171,10 +171,14 @@ def _remedy(op: Op, error: OSError, hands: Hands) -> str:
         return f"Check that {host} is an address of this host"
     if op.kind == "mkdir" and op.path.startswith(("iscsi", "core/")) and error.errno == errno.ENOENT:
         return "The kernel module for it is missing; install the kernel's modules for this kernel"
+    if op.path.endswith("/enable") and op.path.startswith("core/user_"):
+        return "Check that tcmu-runner runs and has this handler (its log is /var/log/tcmu-runner.log), and that the handler takes this config"
+    if op.path.endswith("/enable") and op.path.startswith("core/"):
+        return "Look in the kernel's log (dmesg); a device may be in use"
+    if error.errno == errno.EOPNOTSUPP and op.path.startswith("core/user_"):
+        return "The handler of tcmu-runner does not support this change; leave it out, or make a new backstore"
     if error.errno == errno.ENOENT and op.kind == "write":
         return "This kernel does not have this setting; leave it out"
-    if op.path.endswith("/enable") and op.path.startswith("core/"):
-        return "Look in the kernel's log (dmesg); a device may be in use, or a handler not running"
     return "Look in the kernel's log (dmesg), where it says why"
 
 

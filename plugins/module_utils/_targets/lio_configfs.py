@@ -18,6 +18,12 @@ ROOT = "/sys/kernel/config/target"
 PLUGINS = {"fileio": "fileio", "iblock": "block", "rd_mcp": "ramdisk", "user": "user", "pscsi": "pscsi"}
 FOLDERS = {plugin: folder for folder, plugin in PLUGINS.items()}
 DEFAULT_GROUP = "default_tg_pt_gp"
+#: what the kernel makes an ALUA group with, the default one too
+PLAIN_GROUP = {
+    "alua_access_state": "0", "alua_access_type": "3", "alua_write_metadata": "0", "implicit_trans_secs": "0", "nonop_delay_msecs": "100",
+    "preferred": "0", "trans_delay_msecs": "0", "alua_support_active_optimized": "1", "alua_support_active_nonoptimized": "1",
+    "alua_support_standby": "1", "alua_support_unavailable": "1", "alua_support_offline": "1", "alua_support_transitioning": "1",
+}  # fmt: skip
 ACCESS_TYPES = ("None", "Implicit", "Explicit", "Implicit and Explicit")
 ACCESS_STATUS = ("None", "Altered by Explicit STPG", "Altered by Implicit ALUA")
 #: the company of the WWIDs that the kernel makes, unless wwn/company_id says otherwise (OpenFabrics)

@@ -15,6 +15,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_alua impo
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import (
     DEFAULT_GROUP,
     FOLDERS,
+    PLAIN_GROUP,
     Acl,
     Auth,
     Backstore,
@@ -26,7 +27,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs 
     wwid,
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_remove import Remover, accesses_of, masks_of, store_of
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_saved import folder_of, is_saved, saved_serial, what_is_lost
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_saved import folder_of, is_saved, saved_serial
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import (
     File, Found, Op, auth_ops, group_path, same, sessions_of, taken_by_others,
 )
@@ -51,14 +52,9 @@ def make_plan(wanted: Wanted, found: Found) -> Plan:
     if wanted.save:
         if steps or not is_saved(wanted, found.kernel, found.saved.content):
             steps.append(Step("save", f"target {wanted.name} in {found.saved.path}", work=(Op("save", found.saved.path),)))
-        if wanted.present:
-            problems += what_is_lost(wanted, found)
         if not found.saved.restored_at_boot:
-            problems.append(
-                _problem(
-                    found.saved.path, "is restored at boot by no enabled service", "Enable target.service (rtslib-fb-targetctl.service on Debian)"
-                )
-            )
+            remedy = "Install targetcli (targetcli-fb) and enable target.service (rtslib-fb-targetctl.service on Debian)"
+            problems.append(_problem(found.saved.path, "is restored at boot by no enabled service", remedy))
     return Plan(steps=steps, problems=problems, facts=facts)
 
 
@@ -117,7 +113,7 @@ class _Builder:
         size = self._size(new, old)
         if old is None:
             self._create_store(new, size)
-            old = Backstore(key=new.key, hba=self._made[new.key], groups={DEFAULT_GROUP: {}})
+            old = Backstore(key=new.key, hba=self._made[new.key], groups={DEFAULT_GROUP: PLAIN_GROUP})
         elif size is not None and size > old.size and new.key.plugin in ("fileio", "user"):
             ops = [Op("grow", new.path, str(size)), Op("write", f"{old.folder}/control", f"fd_dev_size={size}")]
             if new.key.plugin == "user":
@@ -274,16 +270,15 @@ class _Builder:
             if was is None:
                 # what a new group has in the kernel; implicit keeps initiators from moving the states themselves
                 settings = dict({"alua_access_type": "1"}, **settings)
-                was = {"alua_access_type": "3", "alua_access_state": "0", "preferred": "0"}
                 ops = [Op("mkdir", path), Op("write", f"{path}/tg_pt_gp_id", settings["tg_pt_gp_id"])]
-                ops += alua_ops(path, was, settings) + self._members_back(new.key, name)
+                ops += alua_ops(path, PLAIN_GROUP, settings) + self._members_back(new.key, name)
                 self._step("create", f"ALUA group {name} of backstore {new.key}", None, settings, ops)
             else:
                 number = settings.get("tg_pt_gp_id", "")
                 ops = [Op("write", f"{path}/tg_pt_gp_id", number)] if number and not was.get("tg_pt_gp_id") else []
                 ops += alua_ops(path, was, settings)
                 changed = {op.path.rpartition("/")[2]: op.value for op in ops}
-                self._step("change", f"ALUA group {name} of backstore {new.key}", {key: was.get(key) for key in changed}, changed, ops)
+                self._step("change", f"ALUA group {name} of backstore {new.key}", {key: was.get(key, "") for key in changed}, changed, ops)
 
     def _members_back(self, key: Key, name: str) -> t.List[Op]:
         """The LUNs that were in a group before it was made anew, and that the task does not put elsewhere."""
@@ -457,7 +452,7 @@ class _Builder:
         self._step(
             "set",
             f"{word}s of {where}",
-            {name: old.get(name, "") for name in changed},
+            {name: old.get(name, "") for name in changed} if exists else None,
             changed,
             [Op("write", f"{path}/{name}", value) for name, value in changed.items()],
         )

@@ -33,6 +33,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import Access, Mask, Wanted, find_store
 
 Groups = t.Dict[int, PortalGroup]
+_NAMED = 3
 
 
 def accesses_of(wanted: Wanted, tag: int) -> t.Mapping[str, Access]:
@@ -89,7 +90,8 @@ class Remover:
         #: backstores to be made anew, and why
         self.stale = {key: stale_reason(wanted, store) for key, store in kernel.backstores.items() if wanted.present and key in wanted.stores}
         self.stale = {key: reason for key, reason in self.stale.items() if reason}
-        self._users: t.List[str] = []
+        #: what would be taken away from a session, and from which
+        self._missed: t.List[t.Tuple[str, str]] = []
         self._groups: Groups = dict(kernel.targets.get(wanted.name, {}))
 
     def run(self) -> None:
@@ -111,12 +113,16 @@ class Remover:
         self.kernel = dataclasses.replace(self.kernel, targets=targets)
         self._drop_alua_groups()
         self._drop_backstores(used)
-        if self._users and not self.wanted.force:
+        if self._missed and not self.wanted.force:
+            things, users = (list(dict.fromkeys(column)) for column in zip(*self._missed))
             raise InUseError(
-                self.wanted.name,
-                list(dict.fromkeys(self._users)),
+                "; ".join(things[:_NAMED]) + (f"; and {len(things) - _NAMED} more" if len(things) > _NAMED else ""),
+                users,
                 "Log these initiators out first, or say force: true and they lose what is taken away",
             )
+
+    def _miss(self, thing: str, users: t.Sequence[str]) -> None:
+        self._missed += [(thing, user) for user in users]
 
     def _step(self, action: str, subject: str, before: t.Union[str, t.Mapping[str, t.Any]], ops: t.Sequence[Op]) -> None:
         self.steps.append(Step(action, subject, before=before, work=tuple(ops)))
@@ -130,7 +136,7 @@ class Remover:
         self._groups = {}
 
     def _drop_group(self, tag: int, group: PortalGroup) -> None:
-        self._users += sessions_of(group)
+        self._miss(f"portal group {tag} of {self.wanted.name}", sessions_of(group))
         base = group_path(self.wanted.name, tag)
         self._step(
             "remove",
@@ -153,12 +159,12 @@ class Remover:
         acls = {initiator: self._visit_acl(tag, group, acl, doomed) for initiator, acl in group.acls.items()}
         base, where = group_path(self.wanted.name, tag), f"of portal group {tag} of {self.wanted.name}"
         for number in doomed:
-            self._users += lun_sessions(group, number)
+            self._miss(f"LUN {number} {where}", lun_sessions(group, number))
             self._step("remove", f"LUN {number} {where}", f"{group.luns[number].backstore}", remove_lun(base, group, number))
         portals = dict(group.portals)
         for portal in group.portals:
             if self.wanted.purge and plain_portal(portal) not in self.wanted.groups[tag].portals:
-                self._users += sessions_of(group)
+                self._miss(f"portal {portal} {where}", sessions_of(group))
                 self._step("remove", f"portal {portal} {where}", portal, [Op("rmdir", f"{base}/np/{portal}")])
                 del portals[portal]
         self._groups[tag] = dataclasses.replace(
@@ -204,7 +210,7 @@ class Remover:
         base, where = group_path(self.wanted.name, tag), f"{acl.initiator} in portal group {tag} of {self.wanted.name}"
         access = accesses_of(self.wanted, tag).get(acl.initiator)
         if access is None and self.wanted.purge:
-            self._users += [acl.session] if acl.session else []
+            self._miss(f"ACL of {where}", [acl.session] if acl.session else [])
             self._step("remove", f"ACL of {where}", {"luns": ", ".join(map(str, acl.mapped))}, remove_acl(base, acl))
             return None
         units = set(group.luns) - set(doomed)
@@ -218,7 +224,8 @@ class Remover:
             elsewhere = access is not None and access.masks is not None and one.lun in seen and number not in masks
             unnamed = self.wanted.purge and access is not None and access.masks is not None and number not in masks
             if one.lun is None or one.lun in doomed or moved or elsewhere or unnamed:
-                self._users += [acl.session] if acl.session else []
+                if acl.session and one.lun not in doomed:  # else the LUN itself is named
+                    self._miss(f"mapped LUN {number} of {where}", [acl.session])
                 self._step("unmap", f"LUN {number} from {where}", f"LUN {one.lun}", remove_mapped(base, acl, number))
                 del mapped[number]
         return dataclasses.replace(acl, mapped=mapped)
@@ -255,7 +262,7 @@ class Remover:
             doomed = [name for name in store.groups if name != DEFAULT_GROUP and self._alua_goes(store, name)]
             for name in doomed:
                 again = name in groups
-                self._users += [
+                members = [
                     user
                     for target in self.kernel.targets.values()
                     for group in target.values()
@@ -263,6 +270,7 @@ class Remover:
                     if (lun.backstore, lun.group) == (key, name)
                     for user in lun_sessions(group, number)
                 ]
+                self._miss(f"ALUA group {name} of backstore {key}", members)
                 self._step(
                     "remove",
                     f"ALUA group {name} of backstore {key}" + (" (its id cannot be changed)" if again else ""),

@@ -14,6 +14,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import mak
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import (
     COMPANY,
     DEFAULT_GROUP,
+    PLAIN_GROUP,
     PLUGINS,
     Acl,
     Auth,
@@ -23,7 +24,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs 
     PortalGroup,
     info_word,
 )
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import Found, Saved
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import Saved
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import Store, Wanted
 
 Entry = t.Dict[str, t.Any]
@@ -40,19 +41,21 @@ _ALUA = (
     " trans_delay_msecs"
 ).split()
 _SETTLED = ("0", "1", "2", "3")
-_PLAIN_GROUP = {
-    "alua_access_state": "0",
-    "alua_access_type": "3",
-    "preferred": "0",
-    "nonop_delay_msecs": "100",
-    "trans_delay_msecs": "0",
-    "implicit_trans_secs": "0",
-}
+#: rtslib restores attributes as files below attrib/, and this leads to files beside it, which it has no word for
+_BESIDE = "../"
+#: of user-space backstores, what is in their entry already, and what their handlers refuse
+_IN_ENTRY = ("dev_config", "dev_size")
+#: what an entry has only where it says something
+_OPTIONAL = (
+    "chap_userid chap_password chap_mutual_userid chap_mutual_password discovery_userid discovery_password discovery_mutual_userid"
+    " discovery_mutual_password tag aio nullio control"
+).split()
 
 
 def locate_saved(root: str = "/") -> str:
-    """The path of the saved file on this host."""
-    debian = any(os.path.exists(os.path.join(root, folder, "systemd/system", _DEBIAN_UNIT)) for folder in ("lib", "usr/lib"))
+    """The path of the saved file on this host; where no tools are installed yet, the path that those of its distribution have."""
+    units = [unit for unit in _UNITS for folder in ("lib", "usr/lib") if os.path.exists(os.path.join(root, folder, "systemd/system", unit))]
+    debian = _DEBIAN_UNIT in units or (not units and os.path.exists(os.path.join(root, "etc/debian_version")))
     return os.path.join(root, "etc", "rtslib-fb-target" if debian else "target", _NAME)
 
 
@@ -143,12 +146,17 @@ def _replaced(
 
 def _within(new: t.Any, old: t.Any) -> bool:
     if isinstance(new, dict):
-        return isinstance(old, dict) and all(name in old and _within(value, old[name]) for name, value in new.items())
+        return isinstance(old, dict) and all(name in old and _within(value, old[name]) for name, value in new.items()) and not _left(new, old)
     if isinstance(new, list):
         return isinstance(old, list) and len(new) == len(old) and all(any(_within(one, other) for other in old) for one in new)
     if isinstance(new, bool) or isinstance(old, bool):
         return bool(new) == bool(old)
     return str(new) == str(old)
+
+
+def _left(new: Content, old: Content) -> t.List[str]:
+    """What an entry of the file still says and should not; a secret that was taken away would come back at boot."""
+    return [name for name, value in old.items() if name not in new and value and (name in _OPTIONAL or name.startswith(_BESIDE))]
 
 
 def saved_serial(content: t.Optional[Content], store: Store) -> str:
@@ -157,32 +165,6 @@ def saved_serial(content: t.Optional[Content], store: Store) -> str:
         if _store_key(entry) == store.key and (entry.get("dev") or entry.get("config") or "") in (store.path, store.config):
             return str(entry.get("wwn") or "")
     return ""
-
-
-def what_is_lost(wanted: Wanted, found: Found) -> t.List[t.Mapping[str, str]]:
-    """What the task asks for, or what is there of it, that the file cannot bring back at boot."""
-    lost: t.List[t.Mapping[str, str]] = []
-    for key, new in wanted.stores.items():
-        store = found.kernel.backstores.get(key)
-        now = dict(store.groups.get(DEFAULT_GROUP, {}) if store else {}, **new.groups.get(DEFAULT_GROUP, {}))
-        changed = [name for name, value in _PLAIN_GROUP.items() if now.get(name, value) != value]
-        if changed:
-            lost.append(
-                {
-                    "object": f"ALUA group {DEFAULT_GROUP} of backstore {key}",
-                    "what": "has settings that are saved and not restored at boot: " + ", ".join(changed),
-                    "remedy": "Use a group with a name of its own",
-                }
-            )
-        if store and store.company != COMPANY:
-            lost.append(
-                {
-                    "object": f"backstore {key}",
-                    "what": f"has the company {store.company:#08x} in its WWID, which is not saved; after a reboot it has another WWID",
-                    "remedy": "Set wwn/company_id back",
-                }
-            )
-    return lost
 
 
 # what the kernel has, in rtslib's form. Keys that an older rtslib does not take are written only where they say something
@@ -194,7 +176,7 @@ def dump_store(store: Backstore) -> Entry:
         "plugin": store.key.plugin,
         "name": store.key.name,
         "wwn": store.serial,
-        "attributes": _numbers(store.attributes),
+        "attributes": dict(_numbers(store.attributes), **_beside(store)),
         "alua_tpgs": [_dump_alua(name, group) for name, group in store.groups.items()],
     }
     if store.key.plugin == "fileio":
@@ -211,6 +193,9 @@ def dump_store(store: Backstore) -> Entry:
             entry["nullio"] = True
     elif store.key.plugin == "user":
         entry.update(config=store.config, size=store.size)
+        entry["attributes"] = {name: value for name, value in entry["attributes"].items() if name not in _IN_ENTRY}
+        if entry["attributes"].get("emulate_write_cache") == 0:
+            del entry["attributes"]["emulate_write_cache"]
         if info_word(store, "HwMaxSectors"):
             entry["hw_max_sectors"] = int(info_word(store, "HwMaxSectors"))
         if info_word(store, "MaxDataAreaMB"):
@@ -219,6 +204,19 @@ def dump_store(store: Backstore) -> Entry:
         entry.update(dev=store.path)
         del entry["wwn"]
     return entry
+
+
+def _beside(store: Backstore) -> Entry:
+    """Settings of the default ALUA group and of the WWID's company, which rtslib saves but does not restore, or does not save."""
+    default = store.groups.get(DEFAULT_GROUP, {})
+    found = {
+        f"{_BESIDE}alua/{DEFAULT_GROUP}/{name}": default[name]
+        for name, plain in PLAIN_GROUP.items()
+        if default.get(name, plain) != plain and (name != "alua_access_state" or default[name] in _SETTLED)
+    }
+    if store.company != COMPANY and store.key.plugin != "pscsi":
+        found[f"{_BESIDE}wwn/company_id"] = f"{store.company:#08x}"
+    return _numbers(found)
 
 
 def _numbers(settings: t.Mapping[str, str]) -> Entry:

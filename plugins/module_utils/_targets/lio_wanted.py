@@ -296,6 +296,10 @@ def _store(option: Options, present: bool) -> Store:
             "is not all there is to a write cache",
             "Say write_back, which sets it and opens the file accordingly",
         )
+    if plugin == "block" and "emulate_write_cache" in attributes:
+        raise InputError(
+            f"{subject}: attribute emulate_write_cache", "is that of the device, and the kernel does not take another", "Leave it out"
+        )
     path = os.path.normpath(path) if path else ""
     return Store(
         key=Key(plugin, option["name"]),

@@ -152,12 +152,13 @@ class TestAWholeTarget:
         words = {"srv": str(host.root / "srv"), "pages": 2**20 // os.sysconf("SC_PAGE_SIZE")}
         if "path" in store:
             store = dict(store, path=store["path"].format(**words))
-        options = one_group(host, backstores=[dict(store, name="x", attributes={"emulate_tpu": True})],
+        attribute = "cmd_time_out" if store["type"].startswith("user") else "emulate_tpu"
+        options = one_group(host, backstores=[dict(store, name="x", attributes={attribute: True})],
                             portal_groups=[{"tag": 1, "luns": [{"lun": 0, "backstore": "x"}]}])
         host.run(options)
         (made,) = (host.root / "target/core").glob("*/x")
         assert (made / "control").read_text(encoding="utf-8").strip() == control.format(**words)
-        assert (made / "attrib/emulate_tpu").read_text(encoding="utf-8").strip() == "1"
+        assert (made / "attrib" / attribute).read_text(encoding="utf-8").strip() == "1"
         assert not host.run(options)["changed"]
 
     def test_attributes_and_parameters_of_a_portal_group(self, host: Host) -> None:
@@ -223,10 +224,41 @@ class TestChanges:
         with pytest.raises(InputError, match="shall be standby, which it does not support"):
             host.run(host.two_groups(backstores=[host.image(alua_groups=[dict(AO, state="standby"), ANO])]))
 
-    def test_the_default_group_can_be_set_and_is_reported_as_not_restored(self, host: Host) -> None:
-        result = host.run(one_group(host, backstores=[host.image(alua_groups=[{"name": "default_tg_pt_gp", "state": "standby"}])]))
-        assert host.get(f"{ALUA}/default_tg_pt_gp/alua_access_state") == "2"
-        assert ["not restored at boot" in one["what"] for one in result["problems"]] == [True]
+    def test_the_default_group_can_be_set_and_is_saved_where_it_is_restored(self, host: Host) -> None:
+        default = {"name": "default_tg_pt_gp", "state": "standby", "nonop_delay_msecs": 50}
+        result = host.run(one_group(host, backstores=[host.image(alua_groups=[default])]))
+        assert host.get(f"{ALUA}/default_tg_pt_gp/alua_access_state") == "2" and result["problems"] == []
+        beside = "../alua/default_tg_pt_gp"
+        saved = host.saved_content()["storage_objects"][0]["attributes"]
+        assert {name: value for name, value in saved.items() if name.startswith("..")} == {
+            f"{beside}/alua_access_state": 2, f"{beside}/nonop_delay_msecs": 50}
+        # back to what the kernel makes it with: nothing of it is left in the file
+        host.run(one_group(host, backstores=[host.image(alua_groups=[dict(default, state="active_optimized", nonop_delay_msecs=100)])]))
+        assert not [name for name in host.saved_content()["storage_objects"][0]["attributes"] if name.startswith("..")]
+
+    def test_a_company_that_was_set_by_hand_is_saved_where_it_is_restored(self, host: Host) -> None:
+        host.run(params(backstores=[host.image(wwn=SERIAL)]))
+        host.kernel.write("core/fileio_0/d0/wwn/company_id", "0x123456")
+        assert host.run(one_group(host))["luns"][0]["wwid"] == "361234569ca317516a69465c883a29603"
+        assert host.saved_content()["storage_objects"][0]["attributes"]["../wwn/company_id"] == "0x123456"
+
+    def test_a_secret_that_is_still_in_the_file_is_taken_out(self, host: Host) -> None:
+        host.run(one_group(host, acls=[{"initiator": HOST1, "auth": MUTUAL}]))
+        host.run(one_group(host, acls=[{"initiator": HOST1, "auth": NONE}], save=False))
+        assert "another-secret" in host.saved.read_text(encoding="utf-8")
+        host.run(one_group(host))
+        assert "another-secret" not in host.saved.read_text(encoding="utf-8")
+
+    def test_a_handler_that_is_not_there_and_one_that_cannot_grow(self, host: Host) -> None:
+        image = {"name": "x", "type": "user:rbd", "config": "pool/image", "size": "1MiB"}
+        with pytest.raises(HostError, match="tcmu-runner runs and has this handler"):
+            host.run(params(backstores=[dict(image, type="user:file")]))
+        host.run(params(backstores=[image]))
+        assert host.run(params(backstores=[dict(image, size="2MiB")]))["changed"]
+        host.run(params(backstores=[dict(image, name="y", type="user:qcow")]))
+        with pytest.raises(HostError, match="does not support this change"):
+            host.run(params(backstores=[dict(image, name="y", type="user:qcow", size="2MiB")]))
+        assert set(host.saved_content()["storage_objects"][1]["attributes"]) == {"cmd_time_out", "nl_reply_supported", "qfull_time_out"}
 
     def test_a_new_lun_is_mapped_to_the_initiators_of_the_task(self, host: Host) -> None:
         host.run(one_group(host))
@@ -273,20 +305,20 @@ class TestWhatGoes:
         assert (host.root / "srv/d1").exists()
         assert [one["name"] for one in host.saved_content()["storage_objects"]] == ["d0"]
 
-    @pytest.mark.parametrize("change", [
-        {"portal_groups": [{"tag": 1, "portals": ["192.168.56.101"]}], "purge": True},
-        {"portal_groups": [{"tag": 1, "luns": [{"lun": 0, "backstore": "d0"}]}], "purge": True},
-        {"acls": [], "purge": True},
-        {"portal_groups": [], "purge": True},
-        {"portal_groups": [{"tag": 1, "enabled": False}]},
-        {"acls": [{"initiator": HOST1, "luns": []}], "purge": True},
-        {"state": "absent"},
+    @pytest.mark.parametrize("change, what", [
+        ({"portal_groups": [{"tag": 1, "portals": ["192.168.56.101"]}], "purge": True}, "LUN 0 of portal group 1 of"),
+        ({"portal_groups": [{"tag": 1, "luns": [{"lun": 0, "backstore": "d0"}]}], "purge": True}, "portal 192.168.56.101:3260 of portal group 1 of"),
+        ({"acls": [], "purge": True}, f"ACL of {HOST1} in portal group 1 of"),
+        ({"portal_groups": [], "purge": True}, "portal group 1 of"),
+        ({"portal_groups": [{"tag": 1, "enabled": False}]}, "portal group 1 of"),
+        ({"acls": [{"initiator": HOST1, "luns": []}], "purge": True}, f"mapped LUN 0 of {HOST1} in portal group 1 of"),
+        ({"state": "absent"}, "portal group 1 of"),
     ], ids=["lun", "portal", "acl", "portal-group", "closed", "mapping", "target"])  # fmt: skip
-    def test_a_session_is_named_and_refused_unless_forced(self, host: Host, change: t.Dict[str, t.Any]) -> None:
+    def test_a_session_is_named_and_refused_unless_forced(self, host: Host, change: t.Dict[str, t.Any], what: str) -> None:
         host.run(one_group(host))
         host.kernel.log_in(NAME, 1, HOST1)
         host.kernel.moves.clear()
-        with pytest.raises(InUseError, match=f"session 7 of {HOST1} from 192.168.56.20"):
+        with pytest.raises(InUseError, match=f"^{what} {NAME}: still in use by session 7 of {HOST1} from 192.168.56.20"):
             host.run(one_group(host, **change))
         assert host.kernel.moves == []
         assert host.run(one_group(host, **dict(change, force=True)))["changed"]

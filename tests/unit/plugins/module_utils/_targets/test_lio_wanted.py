@@ -54,6 +54,7 @@ REFUSED: t.Sequence[t.Tuple[str, t.Dict[str, t.Any], str]] = [
     ("stray-config", store(config="a/b"), "is for user"),
     ("write-back", params(backstores=[dict(RAM, write_back=True)]), "does not know"),
     ("write-cache", store(attributes={"emulate_write_cache": 1}), "Say write_back"),
+    ("write-cache-of-a-device", store(type="block", path="/dev/vdb", size=None, attributes={"emulate_write_cache": 1}), "is that of the device"),
     ("attribute", store(attributes={"emulate_tup": 1}), "did you mean 'emulate_tpu'"),
     ("attribute-word", store(attributes={"emulate_tpu": "on"}), "is no number"),
     ("wwn-short", store(wwn="disk-1"), "25 hexadecimal digits"),
