@@ -8,12 +8,13 @@
 #   sh failover_drill.sh netdev PEER [SOURCE]           which interface leads to an address
 #   sh failover_drill.sh carriers CLIENT SERVER         which interfaces carry a connection from CLIENT to SERVER, which is this host
 #   sh failover_drill.sh check KIND ARGUMENT...         says why this cannot be done here, and fails; says nothing if it can
+#   sh failover_drill.sh watch SID...                   begins to watch whether each of these sessions is lost
 #   sh failover_drill.sh load FILE SECONDS              begins to write for so long, and to read all of it again and compare; prints a moment
 #   sh failover_drill.sh cut SECONDS KIND ARGUMENT...   cuts for so long, and restores even if whoever asked for it is gone meanwhile
 #   sh failover_drill.sh wait load|cut                  until it has ended; fails if it failed
 #   sh failover_drill.sh restore KIND ARGUMENT...       does nothing where nothing is cut
 #   sh failover_drill.sh moment                         the clock, in ms since 1970
-#   sh failover_drill.sh result BEFORE CUT RESTORED     what became of I/O: errors, and how long it stood still, see there
+#   sh failover_drill.sh result BEFORE CUT RESTORED SID...  what became of I/O and of these sessions, see there
 #   sh failover_drill.sh keep_reading FILE              begins to read a block a second: it takes I/O to fail back
 #   sh failover_drill.sh end                            ends all that; a cut is restored
 #
@@ -195,6 +196,21 @@ check_load() {
     fi
 }
 
+watch() {
+    rm -f "$here"/lost_*
+    systemctl stop $unit-watch.service 2>/dev/null || :
+    systemd-run --quiet --collect --unit=$unit-watch --property=RuntimeMaxSec=1800 /bin/sh "$here/failover_drill.sh" watch_on "$@"
+}
+
+watch_on() {
+    while true; do
+        for sid; do
+            [ "$(cat "/sys/class/iscsi_session/session$sid/state")" = LOGGED_IN ] || touch "$here/lost_$sid"
+        done
+        sleep 0.5
+    done
+}
+
 # Each block is written once, so that at the end each has to hold what this very load wrote there: fio puts the number of the write and a
 # seed into each block, and compares these beside the checksum. With the default, randrepeat=1, every load would write the same.
 load() {
@@ -214,9 +230,16 @@ moment() {
 
 # Moments, by the clock of the host that writes, whatever the clock of the host where the cut is made: BEFORE the cut, after it was made (CUT), and
 # after all was RESTORED. A request that began before RESTORED counts for the cut. load_covers_cut: the load ran from BEFORE to CUT, at least.
+# noticed: each of the sessions was lost, so that the cut was one.
 # fio logs each request as it ends: ms since 1970, ns that it took.
 result() {
-    awk -F '[ :,]+' -v before="$1" -v cut="$2" -v restored="$3" '
+    before=$1
+    cut=$2
+    restored=$3
+    shift 3
+    noticed=true
+    for sid; do [ -e "$here/lost_$sid" ] || noticed=false; done
+    awk -F '[ :,]+' -v before="$before" -v cut="$cut" -v restored="$restored" -v noticed=$noticed '
         $2 == "\"total_err\"" { errors = $3 }
         $2 == "\"error\"" && $3 != 0 { failed = 1 }
         FILENAME ~ /json$/ { next }
@@ -226,7 +249,7 @@ result() {
         END {
             printf "{\"errors\": %d, \"stood_still\": %.2f, ", (errors ? errors : failed), longest / 1e9
             printf "\"stood_still_after\": %s, ", (covered ? sprintf("%.2f", later / 1e9) : "null")
-            printf "\"load_covers_cut\": %s}\n", (first && first < before && last > cut ? "true" : "false")
+            printf "\"load_covers_cut\": %s, \"noticed\": %s}\n", (first && first < before && last > cut ? "true" : "false"), noticed
         }' "$here/fio.json" "$here/load_lat.1.log"
 }
 
@@ -243,7 +266,7 @@ read_on() {
 }
 
 end() {
-    systemctl stop $unit-cut.service $unit-load.service $unit-reading.service 2>/dev/null || :
+    systemctl stop $unit-cut.service $unit-load.service $unit-reading.service $unit-watch.service 2>/dev/null || :
 }
 
 what=$1
@@ -255,6 +278,6 @@ case $what in
         "${what}_$kind" "$@"
         ;;
     wait) wait_for "$@" ;;
-    netdev | carriers | cut | hold | load | moment | result | keep_reading | read_on | end) "$what" "$@" ;;
+    netdev | carriers | cut | hold | watch | watch_on | load | moment | result | keep_reading | read_on | end) "$what" "$@" ;;
     *) fail "failover_drill.sh knows no $what" ;;
 esac

@@ -23,12 +23,14 @@ BEFORE, CUT, RESTORED = BEGIN + 3000, BEGIN + 5000, BEGIN + 25000
 
 
 def result(folder: Path, requests: t.Sequence[t.Tuple[int, float]], *, errors: int = 0, job: int = 0, moments: t.Sequence[int] = (BEFORE, CUT, RESTORED),
-           more: str = "") -> t.Dict[str, t.Any]:
+           more: str = "", lost: t.Sequence[int] = (1, 2)) -> t.Dict[str, t.Any]:
     shutil.copy(PLAYBOOKS / "files" / "failover_drill.sh", folder)
     (folder / "load_lat.1.log").write_text("".join(f"{ended}, {int(took * 1e9)}, 1, 4096, 0{more}\n" for ended, took in sorted(requests)), "ascii")
     report = {"jobs": [{"jobname": "load", "error": job, "total_err": errors, "first_error": job}]}
     (folder / "fio.json").write_text("verify: bad magic header 0\n" * errors + re.sub('":', '" :', json.dumps(report, indent=2)), "ascii")
-    done = subprocess.run(["sh", str(folder / "failover_drill.sh"), "result", *map(str, moments)], capture_output=True, text=True, check=True)
+    for sid in lost:
+        (folder / f"lost_{sid}").touch()
+    done = subprocess.run(["sh", str(folder / "failover_drill.sh"), "result", *map(str, moments), "1", "2"], capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
 
 
@@ -63,6 +65,13 @@ def test_errors_are_counted(errors: int, job: int, wanted: int, tmp_path: Path) 
 def test_a_load_that_was_too_short_is_seen(requests: t.Sequence[t.Tuple[int, float]], covers: bool, after: t.Optional[float], tmp_path: Path) -> None:
     found = result(tmp_path, requests)
     assert (found["load_covers_cut"], found["stood_still_after"]) == (covers, after)
+
+
+@pytest.mark.parametrize(("lost", "noticed"), [
+    pytest.param([1, 2], True, id="both"), pytest.param([12, 2], False, id="one"), pytest.param([], False, id="none"),
+])
+def test_a_cut_that_no_session_noticed_is_seen(lost: t.Sequence[int], noticed: bool, tmp_path: Path) -> None:
+    assert result(tmp_path, QUICK, lost=lost)["noticed"] == noticed
 
 
 def test_newer_fio_logs_more_columns(tmp_path: Path) -> None:
