@@ -38,7 +38,7 @@ test: setup ## run every test (see the stages below), the lab's hosts on bookwor
 ##@ More of the same
 
 .PHONY: test-all
-test-all: setup ## test, and the lab on trixie, and every Python from 3.8 up; recorded in docs/tested.md
+test-all: setup ## test, and the long scenarios, the lab on trixie, every Python from 3.8 up; recorded in docs/tested.md
 	@$(RUN) tools/suite.py test-all
 
 .PHONY: setup

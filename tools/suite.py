@@ -52,8 +52,9 @@ ALONE = (Stage("unit", "unit"), Stage("lint", "lint"), Stage("docs-lint", "docs-
          Stage("integration", "integration"))
 IMAGE = Stage("lab image", "lab-image", silent=True)
 E2E = Stage("e2e bookworm", "e2e", {"LAB_DISTRIBUTION": "bookworm"})
+E2E_LONG = Stage("e2e bookworm", "e2e", {"LAB_DISTRIBUTION": "bookworm", "E2E_LONG": "1"})
 IMAGE_TRIXIE = Stage("lab image trixie", "lab-image", {"LAB_DISTRIBUTION": "trixie"}, silent=True)
-E2E_TRIXIE = Stage("e2e trixie", "e2e", {"LAB_DISTRIBUTION": "trixie"})
+E2E_LONG_TRIXIE = Stage("e2e trixie", "e2e", {"LAB_DISTRIBUTION": "trixie", "E2E_LONG": "1"})
 DEMO = Stage("demo", "demo")
 
 
@@ -191,7 +192,7 @@ def main(name: str) -> int:
         else:
             alone = tuple(Stage("unit, every Python", "unit-all") if stage.name == "unit" else stage for stage in ALONE)
             suite.side_by_side(alone, (IMAGE, IMAGE_TRIXIE))
-            for stage in (E2E, E2E_TRIXIE, DEMO):
+            for stage in (E2E_LONG, E2E_LONG_TRIXIE, DEMO):
                 suite.run(stage)
     except KeyboardInterrupt:
         say("interrupted")

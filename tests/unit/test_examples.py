@@ -162,7 +162,7 @@ def test_a_wrong_example_would_be_noticed() -> None:
         check(module_spec("lunar.iscsi.iscsi_discovery"), {"portal": ["192.168.56.101"]}, "iscsi_discovery")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/failover_drill.md"])
 def test_links_lead_somewhere(page: str) -> None:
     source = ROOT / page
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", source.read_text("utf-8")) if "://" not in link]
