@@ -372,7 +372,7 @@ def test_an_alias_that_another_file_gives_is_refused(host: Host) -> None:
 
 def test_an_alias_that_another_map_got_by_itself_is_told(host: Host) -> None:
     host.bindings.write_text("mpatha 3600\nmpathb 3601\n")
-    wanted = {"multipaths": [{"wwid": "3601", "alias": "mpatha"}, {"wwid": "3602", "alias": "new"}]}
+    wanted: t.Dict[str, t.Any] = {"multipaths": [{"wwid": "3601", "alias": "mpatha"}, {"wwid": "3602", "alias": "new"}]}
     (problem,) = host.do(**wanted)["problems"]
     assert (problem["object"], problem["what"]) == ("alias mpatha", "is given to 3601, and multipath itself gave it to 3600")
     assert len(host.do(**wanted)["problems"]) == 1, "until the binding is gone"
