@@ -26,19 +26,7 @@ DISTRIBUTION = os.environ.get("LAB_DISTRIBUTION") or "bookworm"
 
 pytestmark = pytest.mark.skipif(not os.environ.get("E2E_LONG"), reason="minutes long: E2E_LONG=1, which make test-all sets")
 
-BY_HAND = f"""
-    targetcli /backstores/fileio create d0 /srv/d0 64M write_back=false
-    targetcli /iscsi create {NAME}
-    targetcli /iscsi/{NAME}/tpg1/portals delete 0.0.0.0 3260 2>/dev/null || true
-    targetcli /iscsi/{NAME} create 2
-    targetcli /iscsi/{NAME}/tpg2/portals delete 0.0.0.0 3260 2>/dev/null || true
-    for tag in 1 2; do
-        targetcli /iscsi/{NAME}/tpg$tag/luns create /backstores/fileio/d0 0
-        targetcli /iscsi/{NAME}/tpg$tag/portals create 192.168.$((55 + tag)).101
-        targetcli /iscsi/{NAME}/tpg$tag set attribute generate_node_acls=1 demo_mode_write_protect=0 authentication=0 cache_dynamic_acls=1
-        targetcli /iscsi/{NAME}/tpg$tag enable
-    done
-"""
+BY_HAND = Path(__file__).with_name("lio_by_hand.sh").read_text("utf-8")
 DECLARED = f"""
 - name: The same target, declared
   hosts: target
@@ -102,7 +90,7 @@ def results(lab: t.Dict[str, t.Any], reset: Reset, shell: Shell, tmp_path_factor
         shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy targetcli-fb >/dev/null")
         shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy libiscsi-bin >/dev/null")
         if way == "by hand":
-            shell("target", BY_HAND)
+            shell("target", f"NAME={NAME}\n{BY_HAND}")
         else:
             playbook = tmp_path_factory.mktemp("play") / "declared.yml"
             playbook.write_text(DECLARED, "utf-8")

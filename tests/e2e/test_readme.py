@@ -129,6 +129,15 @@ def one_map(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -
     assert play(text, lab, folder) == 0
 
 
+def failover(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("target", f"NAME=iqn.2026-11.org.example:array\n{Path(__file__).with_name('lio_by_hand.sh').read_text('utf-8')}")
+    assert play(text, lab, folder) > 0
+    shown = shell("initiator", "multipath -ll")
+    assert re.findall(r"hwhandler='1 alua'|policy='queue-length 0' prio=\d+|active ready running", shown) == [
+        "hwhandler='1 alua'", "policy='queue-length 0' prio=50", "active ready running", "policy='queue-length 0' prio=10", "active ready running"]
+    assert play(text, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -141,6 +150,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 4": a_target,
     "README.md 5": one_map,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
+    "roles/multipath_failover/README.md 1": failover,
 }
 
 
