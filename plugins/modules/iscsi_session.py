@@ -46,7 +46,7 @@ options:
 notes:
   - Run it as root. The targets are asked through the disks themselves.
   - Sessions that are not logged in are reported in RV(problems). They are not asked, since an answer would wait for the session to come back.
-  - A file system does not grow with its disk. Use M(community.general.filesystem) with O(community.general.filesystem#module:resizefs=true).
+  - A file system does not grow with its disk. The module C(community.general.filesystem) has C(resizefs) for that.
 seealso:
   - module: lunar.iscsi.iscsi_session_info
   - module: lunar.iscsi.iscsi_node
