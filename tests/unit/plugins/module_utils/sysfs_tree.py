@@ -35,13 +35,13 @@ class Tree:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(self.root / to.lstrip("/"), link.parent))
 
-    def block(self, name: str, numbers: str, device: str = "", size: int = 2097152, /, **dm: str) -> None:
+    def block(self, kernel_name: str, numbers: str, device: str = "", size: int = 2097152, /, **dm: str) -> None:
         """A block device with its class link; ``device`` is the SCSI device it belongs to, ``dm`` are its dm attributes."""
-        base = f"{device}/block/{name}" if device else f"/sys/devices/virtual/block/{name}"
+        base = f"{device}/block/{kernel_name}" if device else f"/sys/devices/virtual/block/{kernel_name}"
         self.attributes(base, dev=numbers, size=size)
         (self.root / base.lstrip("/") / "holders").mkdir(exist_ok=True)
-        self.link(f"/sys/class/block/{name}", base)
-        self.link(f"/sys/block/{name}", base)
+        self.link(f"/sys/class/block/{kernel_name}", base)
+        self.link(f"/sys/block/{kernel_name}", base)
         if device:
             self.link(f"{base}/device", device)
         for key, value in dm.items():

@@ -45,7 +45,7 @@ class World:
     def read_capacity(self, device: str, timeout: float) -> int:
         return self.sizes[device]
 
-    def write(self, task: rescan.RescanTask, path: str, text: str) -> None:
+    def write(self, path: str, text: str) -> None:
         self.written.append((path, text))
         if path.endswith("/rescan"):
             name = path.split("/")[2]
@@ -71,7 +71,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     one = World(tmp_path)
     monkeypatch.setattr(scsi, "report_luns", one.report_luns)
     monkeypatch.setattr(scsi, "read_capacity", one.read_capacity)
-    monkeypatch.setattr(rescan.RescanTask, "_write", lambda task, path, text: one.write(task, path, text))
+    monkeypatch.setattr(rescan.RescanTask, "_write", staticmethod(one.write))
     monkeypatch.setattr(rescan, "wait_for_disks", lambda read, **_more: read())
     return one
 
