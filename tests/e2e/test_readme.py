@@ -46,15 +46,15 @@ def serve(shell: Shell, name: str, *lines: str) -> None:
         systemctl restart tgt""")
 
 
-def play(text: str, lab: t.Mapping[str, t.Any], folder: Path, host: str = "initiator") -> int:
-    """Run an example on a host with the real ansible-playbook; how many tasks changed something. Fails if the play fails."""
+def play(text: str, lab: t.Mapping[str, t.Any], folder: Path, host: str = "initiator", *more: str) -> int:
+    """Run an example on hosts with the real ansible-playbook; how many tasks changed something on the first. Fails if the play fails."""
     if not any("hosts" in entry for entry in yaml.safe_load(text)):
         text = "- hosts: all\n  gather_facts: false\n  tasks:\n" + "".join(f"    {line}\n" for line in text.splitlines())
     (folder / "example.yml").write_text(text, "utf-8")
     (folder / "secrets.yml").write_text(yaml.safe_dump(SECRETS), "utf-8")
-    (folder / "groups.yml").write_text(yaml.safe_dump({"web": {"hosts": {"initiator": {}}}}), "utf-8")
+    (folder / "groups.yml").write_text(yaml.safe_dump({"web": {"hosts": {"initiator": {}}}, "arrays": {"hosts": {"target": {}}}}), "utf-8")
     done = subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", lab["inventory"], "-i", str(folder / "groups.yml"),
-                           "--limit", host, "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
+                           "--limit", ",".join([host, *more]), "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
                           capture_output=True, text=True, timeout=600, check=False, env=dict(os.environ, NO_COLOR="1"))
     recap = re.search(rf"^{host} +: ok=[1-9]\d* +changed=(\d+) +unreachable=0 +failed=0 ", done.stdout, re.MULTILINE)
     assert done.returncode == 0 and recap, done.stdout[-5000:] + done.stderr[-2000:]
@@ -113,6 +113,23 @@ def a_target(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) 
     assert play(text, lab, folder, "target") == 0
 
 
+def an_array(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    assert play(text, lab, folder, "target") > 0
+    shown = shell("target", "targetcli ls / 20; systemctl is-enabled rtslib-fb-targetctl.service")
+    for line in (r"/srv/d0 \(1.0GiB\)", r"fileio/d0 \(/srv/d0\) \(ao\)", r"fileio/d0 \(/srv/d0\) \(ano\)", r"192.168.57.101:3260 \.* \[OK\]", "^enabled$"):
+        assert re.search(line, shown, re.MULTILINE), f"{line}: {shown}"
+    assert play(text, lab, folder, "target") == 0
+
+
+def a_name_for_its_disk(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy multipath-tools >/dev/null; systemctl start multipathd")
+    both = EXAMPLES["roles/lio_target/README.md 1"] + text
+    assert play(both, lab, folder, "initiator", "target") == 1
+    serial = shell("target", "cat /sys/kernel/config/target/core/fileio_*/d0/wwn/vpd_unit_serial").split()[-1].replace("-", "")
+    assert re.search(rf'wwid "?36001405{serial[:25]}"?\n\t\talias "?d0"?$', shell("initiator", "multipathd show config"), re.MULTILINE)
+    assert play(both, lab, folder, "initiator", "target") == 0
+
+
 def one_map(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy multipath-tools >/dev/null; systemctl start multipathd")
     own = "# of the admin\ndefaults {\n    polling_interval 10\n}\n"
@@ -151,6 +168,8 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 5": one_map,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
+    "roles/lio_target/README.md 1": an_array,
+    "roles/lio_target/README.md 2": a_name_for_its_disk,
 }
 
 

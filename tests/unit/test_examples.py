@@ -28,9 +28,11 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("[a-z
 ROLES = sorted(path.parent.parent.name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"))
 #: what the examples take for given
 NODES = [{"target": "iqn.2003-01.org.example:a", "portals": ["10.0.0.1:3260,1"], "ifaces": ["default"]}]
+LUN = {"tag": 1, "lun": 0, "wwid": "360014059ca317516a69465c883a29603"}
 GIVEN: t.Dict[str, t.Any] = {"vault_disc": "aaaaaaaaaaaa", "vault_disc_in": "bbbbbbbbbbbb", "vault_chap": "cccccccccccc", "vault_chap_in": "dddddddddddd",
                              "found": {"nodes": NODES}, "attached": {"disks": [], "paths": []}, "iscsi": {"nodes": NODES, "sessions": [], "disks": []},
-                             "hostvars": {"array1": {"lio_target_luns": {"iqn.2026-11.org.example:array1": [{"lun": 0, "wwid": "3600"}]}}}}
+                             "groups": {"arrays": ["array1"]},
+                             "hostvars": {"array1": {"lio_target_luns": {"iqn.2026-11.org.example:array1": [LUN]}}}}
 #: keys of a documented option that an argument specification has too
 SPEC_KEYS = ("type", "elements", "required", "choices", "aliases")
 

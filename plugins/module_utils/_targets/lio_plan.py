@@ -44,8 +44,7 @@ def make_plan(wanted: Wanted, found: Found) -> Plan:
     remover = Remover(wanted, found.kernel)
     remover.run()
     builder = _Builder(wanted, found, remover)
-    if wanted.present:
-        builder.build()
+    builder.build()
     steps = remover.steps + builder.steps
     facts: t.Dict[str, t.Any] = {"luns": builder.luns} if wanted.present else {}
     problems = list(builder.problems)
@@ -81,6 +80,10 @@ class _Builder:
 
     def build(self) -> None:
         wanted = self.wanted
+        if not wanted.present:
+            if wanted.discovery is not None and self.kernel.has_iscsi:
+                self._discovery(wanted.discovery)
+            return
         if not self.found.kernel.loaded:
             self._step("load", "kernel module target_core_mod", "", "loaded", [Op("module", "target_core_mod")])
         for store in wanted.stores.values():

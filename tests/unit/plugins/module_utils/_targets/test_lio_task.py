@@ -338,6 +338,12 @@ class TestWhatGoes:
         assert (host.root / "srv/d0").exists()
         assert not host.run(options)["changed"]
 
+    def test_absent_takes_the_secrets_of_discovery_too_where_told(self, host: Host) -> None:
+        host.run(host.two_groups(discovery_auth=CHAP))
+        host.run(params(state="absent", discovery_auth=NONE))
+        assert host.get("iscsi/discovery_auth/enforce_discovery_auth") == "0" and host.saved_content()["fabric_modules"] == []
+        assert not host.run(params(state="absent", discovery_auth=NONE))["changed"]
+
     def test_absent_on_a_host_that_never_had_one(self, tmp_path: Path) -> None:
         assert not Host(tmp_path, loaded=False).run(params(state="absent"))["changed"]
 
