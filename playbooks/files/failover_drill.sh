@@ -159,7 +159,10 @@ cut() {
     systemd-run --quiet --unit=$unit-cut --property=RuntimeMaxSec=$((seconds + 60)) --property=TimeoutStopSec=120 \
         --property=ExecStopPost="/bin/sh $here/failover_drill.sh restore $*" /bin/sh "$here/failover_drill.sh" hold "$seconds" "$@"
     while [ ! -e "$here/cut" ]; do
-        systemctl --quiet is-active $unit-cut.service || wait_for cut
+        if ! systemctl --quiet is-active $unit-cut.service; then
+            wait_for cut
+            [ -e "$here/cut" ] || fail "the cut was ended before it was made"
+        fi
         sleep 0.2
     done
 }
