@@ -8,14 +8,14 @@
 #   sh failover_drill.sh netdev PEER [SOURCE]           which interface leads to an address
 #   sh failover_drill.sh carriers CLIENT SERVER         which interfaces carry a connection from CLIENT to SERVER, which is this host
 #   sh failover_drill.sh check KIND ARGUMENT...         says why this cannot be done here, and fails; says nothing if it can
-#   sh failover_drill.sh watch SID...                   begins to watch whether each of these sessions is lost
-#   sh failover_drill.sh load FILE SECONDS              begins to write for so long, and to read all of it again and compare; prints a moment
+#   sh failover_drill.sh load FILE SECONDS SID...       begins to write for so long, to read all of it again and compare, and to watch these sessions;
+#                                                       prints a moment
 #   sh failover_drill.sh cut SECONDS KIND ARGUMENT...   cuts for so long, and restores even if whoever asked for it is gone meanwhile
 #   sh failover_drill.sh wait load|cut                  until it has ended; fails if it failed
 #   sh failover_drill.sh restore KIND ARGUMENT...       does nothing where nothing is cut
 #   sh failover_drill.sh moment                         the clock, in ms since 1970
 #   sh failover_drill.sh result BEFORE CUT RESTORED SID...  what became of I/O and of these sessions, see there
-#   sh failover_drill.sh keep_reading FILE              begins to read a block a second: it takes I/O to fail back
+#   sh failover_drill.sh keep_reading FILE SECONDS      begins to read a block a second for so long: it takes I/O to fail back
 #   sh failover_drill.sh end                            ends all that; a cut is restored
 #
 # KIND and its arguments:
@@ -159,7 +159,10 @@ cut() {
     systemd-run --quiet --unit=$unit-cut --property=RuntimeMaxSec=$((seconds + 60)) --property=TimeoutStopSec=120 \
         --property=ExecStopPost="/bin/sh $here/failover_drill.sh restore $*" /bin/sh "$here/failover_drill.sh" hold "$seconds" "$@"
     while [ ! -e "$here/cut" ]; do
-        systemctl --quiet is-active $unit-cut.service || wait_for cut
+        if ! systemctl --quiet is-active $unit-cut.service; then
+            wait_for cut
+            [ -e "$here/cut" ] || fail "the cut was ended before it was made"
+        fi
         sleep 0.2
     done
 }
@@ -197,12 +200,6 @@ check_load() {
 }
 
 watch() {
-    rm -f "$here"/lost_*
-    systemctl stop $unit-watch.service 2>/dev/null || :
-    systemd-run --quiet --collect --unit=$unit-watch --property=RuntimeMaxSec=1800 /bin/sh "$here/failover_drill.sh" watch_on "$@"
-}
-
-watch_on() {
     while true; do
         for sid; do
             [ "$(cat "/sys/class/iscsi_session/session$sid/state")" = LOGGED_IN ] || touch "$here/lost_$sid"
@@ -214,12 +211,17 @@ watch_on() {
 # Each block is written once, so that at the end each has to hold what this very load wrote there: fio puts the number of the write and a
 # seed into each block, and compares these beside the checksum. With the default, randrepeat=1, every load would write the same.
 load() {
-    rm -f "$here"/fio.json "$here"/load_*.log
+    file=$1
+    blocks=$(($2 * rate))
+    rm -f "$here"/fio.json "$here"/load_*.log "$here"/lost_*
     systemctl reset-failed $unit-load.service 2>/dev/null || :
-    systemd-run --quiet --unit=$unit-load --working-directory="$here" fio --name=load --filename="$(echo "$1" | sed 's/:/\\:/g')" \
-        --size=$(($2 * rate * 4096)) --rate_iops=$rate --rw=randwrite --bs=4k --direct=1 --ioengine=psync --randrepeat=0 \
+    systemctl stop $unit-watch.service 2>/dev/null || :
+    systemd-run --quiet --unit=$unit-load --working-directory="$here" fio --name=load --filename="$(echo "$file" | sed 's/:/\\:/g')" \
+        --size=$((blocks * 4096)) --rate_iops=$rate --rw=randwrite --bs=4k --direct=1 --ioengine=psync --randrepeat=0 \
         --verify=crc32c --do_verify=1 --verify_state_save=0 --continue_on_error=all --write_lat_log=load --log_unix_epoch=1 \
         --output-format=json --output=fio.json
+    shift 2
+    systemd-run --quiet --collect --unit=$unit-watch --property=RuntimeMaxSec=1800 /bin/sh "$here/failover_drill.sh" watch "$@"
     sleep 3
     moment
 }
@@ -255,7 +257,7 @@ result() {
 
 keep_reading() {
     systemctl stop $unit-reading.service 2>/dev/null || :
-    systemd-run --quiet --collect --unit=$unit-reading --property=RuntimeMaxSec=1800 /bin/sh "$here/failover_drill.sh" read_on "$1"
+    systemd-run --quiet --collect --unit=$unit-reading --property=RuntimeMaxSec="$2" /bin/sh "$here/failover_drill.sh" read_on "$1"
 }
 
 read_on() {
@@ -278,6 +280,6 @@ case $what in
         "${what}_$kind" "$@"
         ;;
     wait) wait_for "$@" ;;
-    netdev | carriers | cut | hold | watch | watch_on | load | moment | result | keep_reading | read_on | end) "$what" "$@" ;;
+    netdev | carriers | cut | hold | watch | load | moment | result | keep_reading | read_on | end) "$what" "$@" ;;
     *) fail "failover_drill.sh knows no $what" ;;
 esac
