@@ -238,7 +238,7 @@ options:
     type: dict
     suboptions: *auth
   state:
-    description: With V(absent), the target is removed, and the O(backstores) that are named.
+    description: With V(absent), the target is removed, and the O(backstores) that are named. O(discovery_auth) is set all the same.
     type: str
     choices: [present, absent]
     default: present
