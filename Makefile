@@ -65,9 +65,13 @@ unit unit-all lint docs-lint sanity dist-test:
 integration: setup ## the modules against a real tgtd on loopback (root)
 	@$(RUN) tools/stages.py integration
 
-.PHONY: e2e
-e2e: setup ## the scenarios on hosts of the lab
+.PHONY: e2e e2e-one e2e-two e2e-long
+e2e: setup ## the scenarios on hosts of the lab, in two halves side by side
 	@$(RUN) tools/suite.py e2e
+e2e-one e2e-two: setup
+	@$(RUN) tools/stages.py $@
+e2e-long: setup ## the drills, which measure: a quarter of an hour and more
+	@$(RUN) tools/stages.py $@
 
 ##@ The rest
 

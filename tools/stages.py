@@ -22,7 +22,9 @@ BIN = ROOT / ".venv" / "bin"
 RESULTS = ".cache/results"
 #: shared by all checkouts of a user, as pip's cache is: what ansible-test installs for its sanity tests takes minutes
 USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lunar.iscsi"
-#: scenarios of a quarter of an hour and more, which run with E2E_LONG=1 alone, as in make test-all
+#: scenarios on the second set of hosts
+SECOND_HALF = ("failover",)
+#: scenarios that only make test-all runs
 LONG_SCENARIOS = ("drill",)
 
 
@@ -164,29 +166,44 @@ def dist_test() -> t.List[Check]:
     return checks
 
 
-def e2e() -> t.List[Check]:
-    """The scenarios of molecule on the lab's hosts, then the tests that drive the hosts from pytest."""
-    need(["extensions/molecule/*/molecule.yml"], "e2e")
-    results = ROOT / RESULTS / f"e2e-{os.environ.get('LAB_DISTRIBUTION') or 'bookworm'}"
+def scenarios(lane: str, *names: str, last: bool = True) -> Check:
+    """Scenarios of molecule on one set of hosts, whose name is the lane's; ``last`` takes the hosts down at the end, if they are not to stay."""
+    need([f"extensions/molecule/{name}/molecule.yml" for name in names], f"e2e-{lane}")
+    results = ROOT / RESULTS / f"e2e-{os.environ.get('LAB_DISTRIBUTION') or 'bookworm'}-{lane}"
     results.mkdir(parents=True, exist_ok=True)
-    env = {"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(ROOT / ".cache/ansible"), "ANSIBLE_PIPELINING": "1", "NO_COLOR": "1",
-           "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(results), "JUNIT_HIDE_TASK_ARGUMENTS": "true",
-           "JUNIT_INCLUDE_SETUP_TASKS_IN_REPORT": "false"}
+    home = ROOT / ".cache" / f"ansible-{lane}"  # where molecule remembers which hosts are there, so one for each lane
     # a run that was killed leaves word of hosts that are there no more
-    for left in (ROOT / ".cache/ansible/tmp").glob("molecule.*"):
+    for left in home.glob("tmp/molecule.*"):
         shutil.rmtree(left, ignore_errors=True)
-    excluded = [] if os.environ.get("E2E_LONG") else [f"--exclude={name}" for name in LONG_SCENARIOS]
     # every task of what a scenario does and verifies is a test; those that create, prepare and destroy hosts are not
-    scenarios = Check("scenarios", [str(BIN / "molecule"), "test", "--all", "--report", *excluded], cwd=ROOT, timeout=7200.0,
-                      env=dict(env, LAB_KEEP="1"),  # the next check needs the hosts too, and ends them
-                      junit=str(results.relative_to(ROOT) / "[!dp]*.xml"))
-    return [scenarios, pytest("hosts", BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only"],
-                              env={"ANSIBLE_PIPELINING": "1", "NO_COLOR": "1"})]
+    return Check("scenarios", [str(BIN / "molecule"), "test", "--report", *(f"--scenario-name={name}" for name in names)], cwd=ROOT, timeout=7200.0,
+                 env={"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(home), "ANSIBLE_PIPELINING": "1", "NO_COLOR": "1",
+                      "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(results), "JUNIT_HIDE_TASK_ARGUMENTS": "true",
+                      "JUNIT_INCLUDE_SETUP_TASKS_IN_REPORT": "false", **({} if last else {"LAB_KEEP": "1"})},
+                 junit=str(results.relative_to(ROOT) / "[!dp]*.xml"))
+
+
+def e2e_one() -> t.List[Check]:
+    """The first half of the scenarios; the halves run side by side, each on hosts of its own."""
+    everything = {path.parent.name for path in (ROOT / "extensions/molecule").glob("*/molecule.yml")} - {"default", *SECOND_HALF, *LONG_SCENARIOS}
+    return [scenarios("one", *sorted(everything))]
+
+
+def e2e_two() -> t.List[Check]:
+    """The second half, and the tests that drive the hosts from pytest."""
+    return [scenarios("two", *SECOND_HALF, last=False),
+            pytest("hosts", BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only"],
+                   env={"ANSIBLE_PIPELINING": "1", "NO_COLOR": "1"})]
+
+
+def e2e_long() -> t.List[Check]:
+    """What takes a quarter of an hour and more, alone on the machine since it measures."""
+    return [scenarios("long", *LONG_SCENARIOS)]
 
 
 STAGES: t.Mapping[str, t.Callable[[], t.List[Check]]] = {
     "unit": unit, "unit-all": unit_all, "lint": lint, "docs-lint": docs_lint, "sanity": sanity, "integration": integration, "dist-test": dist_test,
-    "e2e": e2e,
+    "e2e-one": e2e_one, "e2e-two": e2e_two, "e2e-long": e2e_long,
 }
 
 if __name__ == "__main__":

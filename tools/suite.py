@@ -51,11 +51,25 @@ class Outcome:
 ALONE = (Stage("unit", "unit"), Stage("lint", "lint"), Stage("docs-lint", "docs-lint"), Stage("sanity", "sanity"), Stage("dist-test", "dist-test"),
          Stage("integration", "integration"))
 IMAGE = Stage("lab image", "lab-image", silent=True)
-E2E = Stage("e2e bookworm", "e2e", {"LAB_DISTRIBUTION": "bookworm"})
-E2E_LONG = Stage("e2e bookworm", "e2e", {"LAB_DISTRIBUTION": "bookworm", "E2E_LONG": "1"})
 IMAGE_TRIXIE = Stage("lab image trixie", "lab-image", {"LAB_DISTRIBUTION": "trixie"}, silent=True)
-E2E_LONG_TRIXIE = Stage("e2e trixie", "e2e", {"LAB_DISTRIBUTION": "trixie", "E2E_LONG": "1"})
 DEMO = Stage("demo", "demo")
+
+
+def lab_name(distribution: str) -> str:
+    """The second set of hosts; the first has the distribution's name."""
+    return f"{distribution}-two"
+
+
+def halves(distribution: str, **settings: str) -> t.Tuple[t.Sequence[Stage], t.Sequence[Stage]]:
+    """The scenarios and tests on the lab's hosts, in two lanes."""
+    one = {"LAB_DISTRIBUTION": distribution, **settings}
+    return ((Stage(f"e2e {distribution}, one", "e2e-one", one),),
+            (Stage(f"e2e {distribution}, two", "e2e-two", {**one, "LAB_NAME": lab_name(distribution)}),))
+
+
+def drill(distribution: str) -> Stage:
+    """What measures, and so has the machine for itself."""
+    return Stage(f"drill {distribution}", "e2e-long", {"LAB_DISTRIBUTION": distribution})
 
 
 class Suite:
@@ -95,7 +109,7 @@ class Suite:
             if self._stopped:
                 return None
             say(f"[{stage.name}] begins")
-            self.used_lab = self.used_lab or stage.target in ("e2e", "demo")
+            self.used_lab = self.used_lab or stage.target.startswith(("e2e", "demo"))
             environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
             child = subprocess.Popen(["make", "--no-print-directory", stage.target], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                      stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, env=dict(environment, **stage.settings))
@@ -126,7 +140,9 @@ def lab_down() -> None:
     if os.environ.get("LAB_KEEP"):
         say("LAB_KEEP is set: the lab's hosts stay up; make lab-down takes them down")
     elif (ROOT / "lab" / "lab.mk").exists():
-        subprocess.run(["make", "--no-print-directory", "-s", "lab-down"], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+        for name in {folder.name for folder in (ROOT / ".cache" / "lab").glob("*/") if folder.is_dir()}:
+            subprocess.run(["make", "--no-print-directory", "-s", "lab-down"], cwd=ROOT, check=False, stdout=subprocess.DEVNULL,
+                           env=dict(os.environ, LAB_NAME=name))
 
 
 def table(outcomes: t.Sequence[Outcome]) -> t.List[str]:
@@ -183,17 +199,17 @@ def main(name: str) -> int:
     end_tidily_on_signals()
     try:
         if name == "e2e":
-            suite.used_lab = True
-            suite.children.append(subprocess.Popen([sys.executable, str(ROOT / "tools" / "stages.py"), "e2e"], text=True, start_new_session=True))
-            return suite.children[0].wait()
-        if name == "test":
+            suite.side_by_side(*halves(os.environ.get("LAB_DISTRIBUTION") or "bookworm"))
+        elif name == "test":
             suite.side_by_side(ALONE, (IMAGE,))
-            suite.run(E2E)
+            suite.side_by_side(*halves("bookworm"))
         else:
             alone = tuple(Stage("unit, every Python", "unit-all") if stage.name == "unit" else stage for stage in ALONE)
             suite.side_by_side(alone, (IMAGE, IMAGE_TRIXIE))
-            for stage in (E2E_LONG, E2E_LONG_TRIXIE, DEMO):
-                suite.run(stage)
+            for distribution in ("bookworm", "trixie"):
+                suite.side_by_side(*halves(distribution, E2E_LONG="1"))
+                suite.run(drill(distribution))
+            suite.run(DEMO)
     except KeyboardInterrupt:
         say("interrupted")
         return 130

@@ -38,15 +38,14 @@ DECLARED = f"""
         backstores:
           - {{name: d0, path: /srv/d0, size: 64MiB, alua_groups: [{{name: first, id: 1}}, {{name: second, id: 2, state: active_nonoptimized}}]}}
         portal_groups:
-          - &group
-            tag: 1
+          - tag: 1
             portals: [192.168.56.101]
             luns: [{{lun: 0, backstore: d0, alua_group: first}}]
-            attributes: {{generate_node_acls: 1, demo_mode_write_protect: 0, cache_dynamic_acls: 1}}
-          - <<: *group
-            tag: 2
+            attributes: &open {{generate_node_acls: 1, demo_mode_write_protect: 0, cache_dynamic_acls: 1}}
+          - tag: 2
             portals: [192.168.57.101]
             luns: [{{lun: 0, backstore: d0, alua_group: second}}]
+            attributes: *open
 """
 #: from worst to best
 VERDICTS = ("no result", "failed", "skipped", "passed")
