@@ -72,10 +72,10 @@ def verdicts(printed: str) -> t.Dict[str, str]:
             found[name] = VERDICTS[0]
         if name and "[SKIPPED]" in line:
             found[name] = "skipped"
-        if name and line.rstrip().endswith("FAILED"):
-            found[name] = "failed"
-        if name and line.rstrip().endswith("passed") and found[name] == VERDICTS[0]:
-            found[name] = "passed"
+        # the verdict is a word of its own on standard output; what a test has to say stands around it
+        verdict = re.search(r"(?:^|\.\.\.)(passed|FAILED)\b", line)
+        if name and verdict and (verdict.group(1) == "FAILED" or found[name] != "skipped"):
+            found[name] = verdict.group(1).lower()
     return found
 
 
