@@ -15,6 +15,7 @@ description:
   - Takes one target with its backstores, ALUA groups, portal groups, portals, LUNs and ACLs, and brings the kernel there in one plan,
     in an order that the kernel accepts. A portal group is opened last.
   - Reads and writes configfs itself, without C(targetcli) and C(rtslib-fb), and saves the target for the next boot in the file that these tools restore.
+    The folder where the kernel keeps persistent reservations, which some distributions forget, is made with it.
     Whatever else is configured stays as it is, in the kernel and in the file.
   - Nothing that a session uses is taken away or made anew, unless O(force=true). The sessions are named.
   - Files and devices behind backstores are never removed and never made smaller.

@@ -49,7 +49,7 @@ def make_plan(wanted: Wanted, found: Found) -> Plan:
     facts: t.Dict[str, t.Any] = {"luns": builder.luns} if wanted.present else {}
     problems = list(builder.problems)
     if wanted.save:
-        if steps or not is_saved(wanted, found.kernel, found.saved.content):
+        if steps or not is_saved(wanted, found.kernel, found.saved.content) or (wanted.present and not found.reservations):
             steps.append(Step("save", f"target {wanted.name} in {found.saved.path}", work=(Op("save", found.saved.path),)))
         if not found.saved.restored_at_boot:
             remedy = "Install targetcli (targetcli-fb) and enable target.service (rtslib-fb-targetctl.service on Debian)"

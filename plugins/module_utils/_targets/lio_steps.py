@@ -62,6 +62,8 @@ class Found:
     listening: t.FrozenSet[t.Tuple[str, int]] = frozenset()
     #: whether tcmu-runner is there
     tcmu: bool = True
+    #: whether the kernel's folder for persistent reservations is there; it is made with the saved file
+    reservations: bool = True
 
 
 def group_path(target: str, tag: int) -> str:

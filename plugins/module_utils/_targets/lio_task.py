@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import users_of
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_apply import LOCK, Hands, Lock, apply_steps, read_listening
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import ROOT, Kernel, read_kernel
@@ -51,6 +52,7 @@ class TargetTask:
             seed=_seed(self._host),
             listening=read_listening(os.path.join(self._host, "proc")),
             tcmu=any(map(os.path.exists, _TCMU)),
+            reservations=not self.wanted.save or os.path.isdir(self._reservations(kernel)),
         )
 
     def plan(self, found: Found) -> Plan:
@@ -67,6 +69,11 @@ class TargetTask:
     def _save(self) -> None:
         kernel: Kernel = read_kernel(self._hands.root)
         write_saved(self.wanted, kernel, read_saved(self._saved, self._host))
+        make_folder(self._reservations(kernel), 0o700)
+
+    def _reservations(self, kernel: Kernel) -> str:
+        """Where the kernel writes persistent reservations that outlive a loss of power (target_core_pr.c): it makes the files, but not the folder."""
+        return os.path.join(self._host, (kernel.dbroot or "/var/target").lstrip("/"), "pr")
 
 
 def _look_at(path: str) -> File:

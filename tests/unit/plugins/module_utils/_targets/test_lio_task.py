@@ -53,6 +53,16 @@ class TestAWholeTarget:
         link = host.root / "target" / TPG / "acls" / HOST1 / "lun_0" / "lun_0"
         assert os.path.realpath(link) == str((host.root / "target" / TPG / "lun" / "lun_0").resolve())
 
+    def test_the_kernel_can_keep_persistent_reservations(self, host: Host) -> None:
+        """It makes a file for each disk in a folder that must be there; without it PERSISTENT RESERVE OUT with APTPL fails (seen on Debian 12)."""
+        host.run(host.two_groups())
+        folder = host.root / host.get("dbroot").lstrip("/") / "pr"
+        assert folder.is_dir() and folder.stat().st_mode & 0o777 == 0o700
+        folder.rmdir()
+        assert host.run(host.two_groups())["steps"] == [f"save target {NAME} in {host.root / 'etc/target/saveconfig.json'}"]
+        assert folder.is_dir()
+        assert not host.run(host.two_groups())["changed"]
+
     def test_the_wwid_of_the_ceph_document(self, host: Host) -> None:
         luns = host.run(host.two_groups())["luns"]
         assert [(one["tag"], one["lun"], one["wwid"], one["size"], one["alua_group"]) for one in luns] == [
