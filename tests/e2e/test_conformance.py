@@ -101,12 +101,17 @@ def results(lab: t.Dict[str, t.Any], reset: Reset, shell: Shell, tmp_path_factor
 
 
 def table(by_hand: t.Mapping[str, str], declared: t.Mapping[str, str]) -> str:
-    """How many of each verdict, and by name what did not pass, in Markdown."""
+    """How many of each verdict, then every test by its suite and verdict against the declared target, in Markdown."""
     rows = ["| verdict | by hand | declared |", "| --- | --- | --- |"]
     rows += [f"| {verdict} | {list(by_hand.values()).count(verdict)} | {list(declared.values()).count(verdict)} |" for verdict in reversed(VERDICTS)]
-    names = [name for name in dict.fromkeys([*by_hand, *declared]) if {by_hand.get(name), declared.get(name)} != {"passed"}]
-    rows += ["", "| test | by hand | declared |", "| --- | --- | --- |"]
-    return "\n".join([*rows, *(f"| {name} | {by_hand.get(name, '-')} | {declared.get(name, '-')} |" for name in names), ""])
+    rows += ["", "| suite | passed | skipped | failed | otherwise by hand |", "| --- | --- | --- | --- | --- |"]
+    for suite in dict.fromkeys(name.split(".")[0] for name in [*by_hand, *declared]):
+        names = [name for name in dict.fromkeys([*by_hand, *declared]) if name.split(".")[0] == suite]
+        cells = [", ".join(name.split(".")[1] for name in names if declared.get(name, VERDICTS[0]) in verdicts)
+                 for verdicts in (("passed",), ("skipped",), ("failed", VERDICTS[0]))]
+        cells.append(", ".join(f"{name.split('.')[1]} {by_hand.get(name)}" for name in names if by_hand.get(name) != declared.get(name)))
+        rows.append(f"| {suite} | " + " | ".join(cells) + " |")
+    return "\n".join([*rows, ""])
 
 
 def test_all_of_the_suite_is_run(results: t.Mapping[str, t.Mapping[str, str]]) -> None:
