@@ -138,6 +138,12 @@ def test_users(tree: Tree, mounted: str, swaps: str, expected: t.Optional[str]) 
     assert renames.refusal([parse(alias(A, "mpatha").encode())], {}, (0, 9, 4)) is None
 
 
+def test_a_loop_device_over_it_keeps_it_open_by_itself(tree: Tree) -> None:
+    tree.block("loop0", "7:0")
+    tree.attributes("/sys/devices/virtual/block/loop0/loop", backing_file="/dev/mapper/mpatha")
+    assert renames.refusal([parse(alias(A, "array").encode())], {}, (0, 9, 4)) is None
+
+
 def test_two_maps_and_the_device_of_a_path(tree: Tree) -> None:
     tree.block("dm-3", "253:3", uuid=f"mpath-{B}", name="mpathb")
     tree.stack("dm-3", "sda")
