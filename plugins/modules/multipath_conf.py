@@ -17,6 +17,7 @@ description:
   - Then C(multipath -t) of the host is asked what it makes of the file, in a mount namespace of its own. Where it complains about anything that
     it did not complain about before, nothing is written.
   - C(multipathd) is told to reconfigure only where the configuration in effect changes. Where it will not, the old file is put back.
+  - A map that is mounted or used as swap, or a partition of which is, is not renamed under its users, see O(reconfigure).
   - A task that broke off after it wrote a file is made good by the next one on the host, which tells C(multipathd) even where it has nothing to write.
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
@@ -129,7 +130,12 @@ options:
   reconfigure:
     description:
       - Tell C(multipathd), if it runs. Where it refuses, or is not done within O(timeout), the old file is put back and the task fails.
-      - With V(false), what the task writes is told by the next task with V(true), unless C(multipathd) was started anew in between.
+      - When it is told, it gives every map the name that the files say, and systemd unmounts what was mounted by the old one. So before anything
+        is written the task fails where a map that is in use, or a partition on it, would get another name, whoever wrote that name into a file.
+        It names the map, both names and the users. The way out is to unmount first.
+      - With V(false), what the task writes is told by the next task with V(true), unless C(multipathd) was started anew in between. Where that task has
+        nothing of its own to tell, a map in use that would be renamed does not make it fail. RV(problems) says so, and a later task tells C(multipathd).
+      - Whoever starts C(multipathd) anew while such a map is in use has it renamed, too; a name that can wait is best left to the next boot.
     type: bool
     default: true
   backup:
@@ -144,6 +150,8 @@ options:
     default: 60
 notes:
   - multipath-tools has to be installed, since its release decides what may be written. Releases 0.4.9 to 0.14 are known.
+  - Where the name of a map hangs on what cannot be known (a section of O(devices) sets C(user_friendly_names) for patterns that may mean its device
+    or not), it does not count as renamed.
 seealso:
   - module: lunar.iscsi.multipath_info
   - module: lunar.iscsi.iscsi_node
@@ -215,7 +223,8 @@ steps:
 problems:
   description:
     - What is wrong in any of the files and was not for this task to change, what is deprecated, and what of the task stays without effect, since
-      a file that is read later or the section C(overrides) says otherwise. An alias that C(user_friendly_names) has given to another map is told, too.
+      a file that is read later or the section C(overrides) says otherwise. An alias that C(user_friendly_names) has given to another map is told, too,
+      and a map in use because of which C(multipathd) was not told of what an earlier task wrote.
       Each with the object, what is wrong and a remedy.
   returned: always
   type: list

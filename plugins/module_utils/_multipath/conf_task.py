@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner, last_words
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, read_bytes, remove_file, write_atomic
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import owed, wwids
@@ -50,7 +50,7 @@ class Found:
     #: every file that is read, by its path, in the order in which multipath reads them
     files: t.Mapping[str, bytes] = field(default_factory=dict)
     whitelist: t.Sequence[str] = ()
-    #: WWIDs by the names that multipath gave to maps itself; known where the task gives names
+    #: WWIDs by the names that multipath gave to maps itself; known where the task gives names, or the daemon is to be told
     bindings: t.Mapping[str, str] = field(default_factory=dict)
     #: which multipathd there is that has to be told, and whether it has still to be told of what was written before
     daemon: str = ""
@@ -59,6 +59,8 @@ class Found:
     after: t.Optional[Verdict] = None
     #: what it makes of no configuration at all: such complaints are of the host, not of a file
     always: t.Optional[Verdict] = None
+    #: the maps in use that the daemon would rename; looked for where it is to be told
+    in_use: t.Optional[InUseError] = None
 
 
 class ConfTask:
@@ -101,14 +103,28 @@ class ConfTask:
         found = replace(found, whitelist=wwids.read_wwids(self._state_file(found, "wwids_file", wwids.WWIDS)))
         if self._aliases:
             found = replace(found, bindings=wwids.read_bindings(self._state_file(found, "bindings_file", wwids.BINDINGS)))
-        if not self._params["validate"] or new == found.files.get(self._path, b""):
-            return found
-        after = self._ask({**found.files, self._path: new})
-        always = self._ask({MAIN: b""}) if after.complaints else None
-        if always is not None and always.refused:
-            raise HostError("multipath -t", f"fails on this host even with an empty configuration: {always.complaints[0]}",
-                            "Mend that, or say validate: false to write without asking it")
-        return replace(found, before=self._ask(found.files), after=after, always=always)
+        writes = new != found.files.get(self._path, b"")
+        if self._params["validate"] and writes:
+            after = self._ask({**found.files, self._path: new})
+            always = self._ask({MAIN: b""}) if after.complaints else None
+            if always is not None and always.refused:
+                raise HostError("multipath -t", f"fails on this host even with an empty configuration: {always.complaints[0]}",
+                                "Mend that, or say validate: false to write without asking it")
+            found = replace(found, before=self._ask(found.files), after=after, always=always)
+        return replace(found, in_use=self._in_use(found)) if self._tells(found, writes) or self._owes(found) else found
+
+    def _tells(self, found: Found, writes: bool) -> bool:
+        """Whether the daemon has to be told of what this task writes."""
+        return bool(self._params["reconfigure"] and found.daemon and writes and _differs(found))
+
+    def _owes(self, found: Found) -> bool:
+        """Whether it has still to be told of what was written before."""
+        return bool(self._params["reconfigure"] and found.daemon and found.owed)
+
+    def _in_use(self, found: Found) -> t.Optional[InUseError]:
+        from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import renames
+        bindings = found.bindings or wwids.read_bindings(self._state_file(found, "bindings_file", wwids.BINDINGS))
+        return renames.refusal(self._documents(found, self._candidate(found))[0], bindings, found.installed.release)
 
     def _ask_release(self, argv: t.Sequence[str]) -> Result:
         """A live file that multipath refuses keeps it from saying its release, too; then it is asked beside it."""
@@ -163,13 +179,15 @@ class ConfTask:
         writes = new.render() != (old or b"")
         if writes:
             self._refuse(found, new)
+            if found.in_use is not None and self._tells(found, writes):
+                raise found.in_use
             # the daemon that will not know of it, unless nothing changes for it
             unaware = found.daemon if _differs(found) else ""
             steps.append(Step("write", self._path, _text(old), _text(new.render()), work=("write", new.render(), (old, unaware))))
         changed = wwids.remove(found.whitelist, self._wwids) if self._absent else wwids.add(found.whitelist, self._wwids)
         verb, before, after = ("take off the whitelist", "listed", "not listed") if self._absent else ("whitelist", "not listed", "listed")
         steps.extend(Step(verb, wwid, before, after, work=("wwid", wwid, None)) for wwid in changed)
-        if self._params["reconfigure"] and found.daemon and ((writes and _differs(found)) or found.owed):
+        if found.in_use is None and (self._tells(found, writes) or self._owes(found)):
             steps.append(Step("reconfigure", "multipathd", *(_effective(found) if writes else _OWED), work=("reconfigure", found.owed, None)))
         return Plan(steps, self._problems(found, new), {"path": self._path, "release": found.installed.text})
 
@@ -217,6 +235,9 @@ class ConfTask:
             if found.bindings.get(alias, wwid) != wwid:
                 problems.append({"object": f"alias {alias}", "what": f"is given to {wwid}, and multipath itself gave it to {found.bindings[alias]}",
                                  "remedy": "If that map is still in use, choose another name; it is called otherwise from now on"})
+        if found.in_use is not None:  # and this task has nothing of its own to tell, or it had been refused
+            problems.append({"object": found.in_use.subject, "what": f"{found.in_use.what}, so multipathd was not told to read what was written before",
+                             "remedy": "Take it out of use and run the task again; else the name comes with the next boot"})
         told = {(problem.path, problem.line) for problem in checked}
         if found.after is not None:  # it is not asked again once the file is in place
             self._said = new_complaints(found.after, found.always)

@@ -33,13 +33,22 @@ class KernelMap:
     @property
     def alias(self) -> str:
         """The name without the escapes of libdevmapper."""
-        raw = _MANGLED.sub(lambda match: bytes([int(match.group(1), 16)]), self.name.encode("utf-8", "surrogateescape"))
-        return raw.decode("utf-8", "replace")
+        return plain(self.name)
+
+    @property
+    def plain_wwid(self) -> str:
+        """The WWID without the escapes of libdevmapper, as it stands in multipath's files."""
+        return plain(self.wwid)
 
     @property
     def device(self) -> str:
         """``/dev/mapper/NAME``."""
         return f"/dev/mapper/{self.name}"
+
+
+def plain(text: str) -> str:
+    """What libdevmapper was given, of what it made of that."""
+    return _MANGLED.sub(lambda match: bytes([int(match.group(1), 16)]), text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
 
 def read_kernel_maps(sys: str = "/sys") -> t.Tuple[KernelMap, ...]:

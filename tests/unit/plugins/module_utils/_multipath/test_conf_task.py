@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
-from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import conf_task, owed, wwids
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath import conf_task, owed, renames, wwids
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.conf_task import ConfTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon, NotRunningError, RefusedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.tool import Verdict
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.version import Installed
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
 
 DEFAULTS = {"state": "present", "replace": False, "enable": False, "validate": True, "reconfigure": True, "backup": False, "timeout": 60, "wwids": None}
 LIMIT = "can't set open fds limit to 1048576 : Operation not permitted"
@@ -52,6 +53,8 @@ class Host(Runner):
         self.answers: t.Optional[t.List[t.Union[bytes, IscsiError]]] = None
         self.told: t.List[str] = []
         self.says_release = True
+        #: where /sys and /proc are, once there is a map
+        self.kernel = folder / "kernel"
 
     def run(self, argv: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60.0, env: t.Optional[t.Mapping[str, str]] = None) -> Result:
         self.commands.append(list(argv))
@@ -88,6 +91,13 @@ class Host(Runner):
         (self.folder / name).write_text(text)
         return self.folder / name
 
+    def map(self, name: str, *, mounted: bool = True) -> None:
+        """A map with the WWID ``WWID``, mounted on /srv/data or not."""
+        shutil.rmtree(self.kernel, ignore_errors=True)
+        tree = Tree(self.kernel)
+        tree.block("dm-0", "253:0", uuid=f"mpath-{WWID}", name=name)
+        tree.write("/proc/self/mountinfo", f"40 1 253:0 / /srv/data rw - ext4 /dev/mapper/{name} rw\n" if mounted else "")
+
     def make(self, **options: t.Any) -> ConfTask:
         names = ("defaults", "overrides", "protocols", "devices", "multipaths", "blacklist", "blacklist_exceptions")
         return ConfTask({"path": str(self.main), **dict.fromkeys(names), **DEFAULTS, **options})
@@ -120,6 +130,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         monkeypatch.setattr(conf_task, name, value)
     monkeypatch.setattr(owed, "running_daemon", lambda: "" if host.answers is None else host.daemon)
     monkeypatch.setattr(owed, "NOTE", str(host.note))
+    monkeypatch.setattr(renames, "SYS", str(host.kernel / "sys"))
+    monkeypatch.setattr(renames, "PROC", str(host.kernel / "proc"))
     monkeypatch.setattr(wwids, "WWIDS", str(host.wwids))
     monkeypatch.setattr(wwids, "BINDINGS", str(host.bindings))
     return host
@@ -609,6 +621,100 @@ def test_a_run_with_nothing_to_do_starts_one_process_and_asks_nobody(host: Host)
     host.asked.clear()
     assert not host.do(defaults={"verbosity": 3})["changed"]
     assert (host.commands, host.told, host.asked) == ([["multipath", "-h"]], [], [])
+
+
+# maps in use
+
+NAMED: Options = {"multipaths": [{"wwid": WWID, "alias": "array"}]}
+FRIENDLY = "defaults {\n\tuser_friendly_names yes\n}\n"
+
+
+@pytest.fixture
+def mounted(host: Host) -> Host:
+    """The map mpatha is mounted, and a daemon runs that has read its files."""
+    host.main.write_text(FRIENDLY)
+    host.bindings.write_text(f"mpatha {WWID}\n")
+    host.answers = [b"ok", b"pid 7 idle"]
+    host.map("mpatha")
+    return host
+
+
+def refused(host: Host, **options: t.Any) -> InUseError:
+    """The refusal of a task that changed nothing and told nobody."""
+    before = {path: path.read_bytes() for path in host.main.parent.rglob("*") if path.is_file()}
+    with pytest.raises(InUseError) as caught:
+        host.do(**options)
+    assert {path: path.read_bytes() for path in host.main.parent.rglob("*") if path.is_file()} == before
+    assert host.told == [] and not [argv for argv in host.commands if argv[1] != "-h"]
+    return caught.value
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("validate", [False, True])
+def test_a_map_that_is_mounted_gets_no_other_name(mounted: Host, check_mode: bool, validate: bool) -> None:
+    error = refused(mounted, check_mode=check_mode, validate=validate, wwids=["a"], **NAMED)
+    assert str(error) == (
+        f"map mpatha ({WWID}), which multipathd would rename to array: still in use by /dev/mapper/mpatha mounted on /srv/data. systemd unmounts a file"
+        " system whose map is renamed. Nothing was changed. Take it out of use first (umount, swapoff), or say reconfigure: false; then the name comes with"
+        " the next boot")
+    assert error.fields()["users"] == ["/dev/mapper/mpatha mounted on /srv/data"]
+
+
+def test_it_gets_one_once_it_is_not_mounted(mounted: Host) -> None:
+    mounted.map("mpatha", mounted=False)
+    assert mounted.steps(**NAMED) == ["write MAIN", "reconfigure multipathd"]
+    mounted.map("array")
+    assert mounted.steps(**NAMED) == [] and mounted.steps(defaults={"verbosity": 3}, **NAMED) == ["write MAIN", "reconfigure multipathd"]
+    mounted.told.clear()
+    assert "would rename to mpatha:" in str(refused(mounted, state="absent", multipaths=[{"wwid": WWID, "alias": None}]))
+
+
+@pytest.mark.parametrize("options", [
+    pytest.param({"defaults": {"user_friendly_names": False}}, id="defaults"),
+    pytest.param({"overrides": {"user_friendly_names": False}}, id="overrides"),
+    pytest.param({"multipaths": [{"wwid": WWID, "user_friendly_names": False}]}, id="the map"),
+    pytest.param({"replace": True, "defaults": {"verbosity": 3}}, id="replace"),
+])
+def test_friendly_names_are_names_too(mounted: Host, options: Options) -> None:
+    assert f"would rename to {WWID}:" in str(refused(mounted, **options))
+
+
+def test_any_change_that_the_daemon_is_told_of_is_refused(mounted: Host) -> None:
+    mounted.drop_in("byhand.conf", f"multipaths {{\n\tmultipath {{\n\t\twwid {WWID}\n\t\talias array\n\t}}\n}}\n")
+    assert "would rename to array:" in str(refused(mounted, defaults={"polling_interval": 7}))
+    # what it is not told of is none, and what it was told of is none either
+    assert mounted.steps(wwids=["a"]) == ["whitelist a"] and mounted.steps(defaults={"user_friendly_names": True}) == []
+    mounted.main.write_text("# mine\n" + FRIENDLY)
+    assert mounted.steps(replace=True, defaults={"user_friendly_names": True}) == ["write MAIN"]
+    mounted.answers = None
+    assert mounted.steps(defaults={"polling_interval": 7}) == ["write MAIN"]
+
+
+def test_what_is_written_without_telling_is_told_once_it_may_be(mounted: Host) -> None:
+    assert mounted.steps(reconfigure=False, **NAMED) == ["write MAIN"]
+    for options in (NAMED, {"wwids": ["a"]}, {"wwids": ["a"]}):
+        result = mounted.do(**options)
+        assert "reconfigure multipathd" not in result["steps"] and [problem["object"] for problem in result["problems"]] == [
+            f"map mpatha ({WWID}), which multipathd would rename to array"]
+    assert not result["changed"] and result["problems"][0]["what"] == (
+        "still in use by /dev/mapper/mpatha mounted on /srv/data, so multipathd was not told to read what was written before")
+    assert mounted.told == [] and owed.is_owed(mounted.daemon)
+    assert mounted.do(reconfigure=False, **NAMED)["problems"] == []
+    mounted.commands.clear()
+    assert "would rename to array:" in str(refused(mounted, defaults={"polling_interval": 7}))
+    mounted.map("mpatha", mounted=False)
+    assert mounted.steps(**NAMED) == ["reconfigure multipathd"] and not owed.is_owed(mounted.daemon)
+
+
+def test_a_change_that_leaves_the_name_as_it_is_after_all(mounted: Host) -> None:
+    assert mounted.steps(reconfigure=False, **NAMED) == ["write MAIN"]
+    assert mounted.steps(state="absent", **NAMED) == ["write MAIN", "reconfigure multipathd"]
+    assert mounted.told == ["reconfigure", "show daemon"] and not owed.is_owed(mounted.daemon)
+
+
+def test_what_is_wrong_with_the_file_is_told_first(mounted: Host) -> None:
+    mounted.main.write_text(FRIENDLY + "junk 1\n")
+    assert "'junk'" in sentence(mounted.do, **NAMED) and mounted.told == []
 
 
 # the whitelist
