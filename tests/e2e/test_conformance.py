@@ -49,6 +49,9 @@ DECLARED = f"""
 """
 #: from worst to best
 VERDICTS = ("no result", "failed", "skipped", "passed")
+#: tests that pass or fail by chance, seen both ways on one target: they ask for the reservation of a session that they have just ended, three times
+#: within 0.2 s, and the kernel ends sessions behind the scenes; the slower the hosts, the more often it is done in time
+RACES = ("Reserve6.Logout",)
 
 
 def run_suite(lab: t.Mapping[str, t.Any]) -> t.Tuple[t.Dict[str, str], str]:
@@ -100,6 +103,12 @@ def results(lab: t.Dict[str, t.Any], reset: Reset, shell: Shell, tmp_path_factor
     return found
 
 
+def worse(found: t.Mapping[str, t.Mapping[str, str]]) -> t.Dict[str, t.Tuple[str, str]]:
+    """The tests that went worse against the declared target: by hand, declared."""
+    pairs = {name: (verdict, found["declared"].get(name, VERDICTS[0])) for name, verdict in found["by hand"].items()}
+    return {name: pair for name, pair in pairs.items() if name not in RACES and VERDICTS.index(pair[1]) < VERDICTS.index(pair[0])}
+
+
 def table(by_hand: t.Mapping[str, str], declared: t.Mapping[str, str]) -> str:
     """How many of each verdict, then every test by its suite and verdict against the declared target, in Markdown."""
     rows = ["| verdict | by hand | declared |", "| --- | --- | --- |"]
@@ -121,6 +130,4 @@ def test_all_of_the_suite_is_run(results: t.Mapping[str, t.Mapping[str, str]]) -
 
 
 def test_same_or_better_than_by_hand(results: t.Mapping[str, t.Mapping[str, str]]) -> None:
-    worse = {name: (verdict, results["declared"].get(name, VERDICTS[0])) for name, verdict in results["by hand"].items()
-             if VERDICTS.index(results["declared"].get(name, VERDICTS[0])) < VERDICTS.index(verdict)}
-    assert worse == {}
+    assert worse(results) == {}
