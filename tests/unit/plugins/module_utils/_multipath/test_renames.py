@@ -34,12 +34,12 @@ def section(*lines: str) -> str:
 
 def renamed(
     maps: t.Mapping[str, str], *texts: str, bindings: t.Optional[t.Mapping[str, str]] = None, release: t.Tuple[int, ...] = (0, 9, 4),
-    device: renames.Device = LIO,
+    device: t.Optional[renames.Device] = None,
 ) -> t.Dict[str, t.List[str]]:
     """``maps`` are WWIDs by names; each old name with what may become of it."""
     documents = [parse(text.encode("utf-8", "surrogateescape"), f"/etc/{number}", release) for number, text in enumerate(texts)]
     kernel = [KernelMap(f"dm-{number}", name, wwid) for number, (name, wwid) in enumerate(maps.items())]
-    return {one.alias: names for one, names in find_renamed(kernel, documents, bindings or {}, release, lambda _one: device)}
+    return {one.alias: names for one, names in find_renamed(kernel, documents, bindings or {}, release, lambda _one: LIO if device is None else device)}
 
 
 @pytest.mark.parametrize(("maps", "texts", "bindings", "expected"), [
