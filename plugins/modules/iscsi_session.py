@@ -157,7 +157,17 @@ problems:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.rescan import RescanTask
+
+
+def resize_map(device: str) -> None:
+    """Ask multipathd to take the size of a map (``dm-0``) from its paths. multipathd is only needed where a map has grown."""
+    try:
+        Daemon().ask(f"resize map {device}")
+    except IscsiError as error:
+        raise HostError(f"map {device}", f"did not grow: {error.sentence()}", f"Its paths have grown; multipathd resize map {device} does the rest")
 
 
 def main() -> None:
@@ -170,7 +180,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    converge(module, lambda params: RescanTask(params, check_mode=module.check_mode), module.params)
+    converge(module, lambda params: RescanTask(params, check_mode=module.check_mode, resize=resize_map), module.params)
 
 
 if __name__ == "__main__":

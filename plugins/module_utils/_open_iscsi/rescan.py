@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host import scsi
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import list_dir, read_int, read_text
@@ -57,13 +57,13 @@ class RescanTask:
     """
 
     def __init__(
-        self, params: t.Mapping[str, t.Any], *, check_mode: bool, resize: t.Optional[t.Callable[[str], None]] = None, sys: str = "/sys",
+        self, params: t.Mapping[str, t.Any], *, check_mode: bool, resize: t.Callable[[str], None], sys: str = "/sys",
     ) -> None:
         if not all(isinstance(sid, int) and sid >= 0 for sid in params["sids"]):
             raise InputError("option sids", f"is {params['sids']}", "Give session ids as iscsi_session_info returns them")
         self._targets, self._sids = params["targets"], params["sids"]
         self._timeout = check_timeout(params["timeout"])
-        self._resize, self._check_mode, self._sys = resize or resize_map, check_mode, sys
+        self._resize, self._check_mode, self._sys = resize, check_mode, sys
         self._appeared: t.List[Step] = []
 
     def read(self) -> Found:
@@ -184,13 +184,3 @@ def read_maps(sessions: t.Iterable[Session], sys: str = "/sys") -> t.List[Map]:
                 size = (read_int(f"{base}/size") or 0) * SECTOR
                 found[holder] = Map(read_text(f"{base}/dm/name") or holder, holder, size, tuple(list_dir(f"{base}/slaves")))
     return list(found.values())
-
-
-def resize_map(device: str) -> None:
-    """Ask multipathd to take the size of a map (``dm-0``) from its paths. multipathd is only needed where a map has grown."""
-    from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon
-
-    try:
-        Daemon().ask(f"resize map {device}")
-    except IscsiError as error:
-        raise HostError(f"map {device}", f"did not grow: {error.sentence()}", f"Its paths have grown; multipathd resize map {device} does the rest")
