@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build"
 LOGS = ROOT / ".cache" / "logs"
 HEARTBEAT = 20.0
+#: characters of a failed test's message that the end of the run repeats
+MESSAGE = 800
 TAIL = 60
+#: how a line begins that names one failed test; the whole run says them again at its end
+FAILURE = "  failed: "
 
 
 class Count(t.NamedTuple):
@@ -138,6 +142,15 @@ def read_junit(pattern: str) -> Count:
     return total
 
 
+def failures(pattern: str) -> t.Iterator[str]:
+    """The failed test cases of the JUnit files that ``pattern`` names, each with the beginning of its message, on one line."""
+    for path in sorted(ROOT.glob(pattern)):
+        for case in ET.parse(path).getroot().iter("testcase"):
+            for child in case:
+                if child.tag in ("failure", "error"):
+                    yield f"{case.get('name', '')}: {' '.join((child.get('message') or child.text or '').split())[:MESSAGE]}"
+
+
 def run(stage: str, check: Check) -> Count:
     """Run one check, say how it went, show the end of its log where it failed."""
     log = LOGS / f"{stage}-{check.label.replace(' ', '-').replace('/', '-')}.log"
@@ -158,6 +171,8 @@ def run(stage: str, check: Check) -> Count:
         telling = [line for line in lines if check.errors and re.search(check.errors, line)]
         say("\n".join("    | " + line for line in (telling or lines)[-TAIL:]))
         say(f"    whole log: {log.relative_to(ROOT)}")
+        for failure in (list(failures(check.junit)) if check.junit else []) or [f"see {log.relative_to(ROOT)}{why}"]:
+            say(f"{FAILURE}{stage}: {check.label}: {failure}")
     return count
 
 

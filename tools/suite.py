@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checks import ROOT, Count, end_group, end_tidily_on_signals, say
+from checks import FAILURE, ROOT, Count, end_group, end_tidily_on_signals, say
 
 TESTED = ROOT / "docs" / "tested.md"
 HEADER = """<!--
@@ -45,6 +45,7 @@ class Outcome:
     stage: Stage
     count: Count
     seconds: float
+    failures: t.Sequence[str] = ()
 
 
 # the hosts' images are built beside the stages that need no hosts
@@ -87,10 +88,13 @@ class Suite:
         began = time.monotonic()
         child = self._start(stage)
         found: t.Optional[Count] = None
+        failures = []
         for line in (child.stdout or ()) if child else ():
             counted = _COUNT.fullmatch(line.strip())
             if counted:
                 found = Count(int(counted.group(1)), int(counted.group(2)), int(counted.group(3) or 0))
+            if line.startswith(FAILURE):
+                failures.append(line.rstrip()[len(FAILURE):])
             say(f"[{stage.name}] {line.rstrip()}")
         code = child.wait() if child else 130
         count = (Count() if stage.silent else found) or Count()
@@ -99,7 +103,7 @@ class Suite:
         elif not stage.silent and not count.passed and not count.failed:
             say(f"[{stage.name}] ended without running a test")
             count = Count(failed=1)
-        outcome = Outcome(stage, count, time.monotonic() - began)
+        outcome = Outcome(stage, count, time.monotonic() - began, failures)
         self.outcomes.append(outcome)
         return outcome
 
@@ -221,6 +225,9 @@ def main(name: str) -> int:
     say("")
     say("\n".join(table(suite.outcomes)))
     say(f"\n{clock(spent)} minutes in all; the logs are in .cache/logs")
+    for outcome in suite.outcomes:
+        for failure in outcome.failures:
+            say(f"failed: [{outcome.stage.name}] {failure}")
     if name == "test-all":
         record(suite.outcomes, spent)
     total = Count()

@@ -57,7 +57,10 @@ def play(text: str, lab: t.Mapping[str, t.Any], folder: Path, host: str = "initi
                            "--limit", ",".join([host, *more]), "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
                           capture_output=True, text=True, timeout=600, check=False, env=dict(os.environ, NO_COLOR="1"))
     recap = re.search(rf"^{host} +: ok=[1-9]\d* +changed=(\d+) +unreachable=0 +failed=0 ", done.stdout, re.MULTILINE)
-    assert done.returncode == 0 and recap, done.stdout[-5000:] + done.stderr[-2000:]
+    if done.returncode or not recap:
+        # what went wrong comes first: only the beginning of a message is told again at the end of a run
+        errors = re.findall(r"^(?:\[ERROR\]|fatal: |failed: ).*", done.stderr + done.stdout, re.MULTILINE)
+        pytest.fail("\n".join(["ansible-playbook failed", *errors, done.stdout[-5000:], done.stderr[-2000:]]))
     assert not [secret for secret in SECRETS.values() if secret in done.stdout + done.stderr]
     return int(recap.group(1))
 
