@@ -212,7 +212,7 @@ def _detected(section: Section, documents: t.Sequence[Document], path: str, rele
     lines = [entry.line for document in documents if document.path == path for one in document.find(section.place) for entry in one.entries
              if entry.keyword == "path_grouping_policy"]
     yield Problem(path, lines[-1] if lines else 1, "path_grouping_policy",
-                  f"disks with ALUA are grouped by their priorities, since {chooser} is on unless told otherwise, so {policy!r} of this task has no effect on them",
+                  f"disks with ALUA are grouped by their priorities, since {chooser} is on, so {policy!r} of this task has no effect on them",
                   f"Set {chooser} to no beside it, or let it choose and leave path_grouping_policy out")
 
 
