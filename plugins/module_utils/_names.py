@@ -132,7 +132,7 @@ def normalise_host(host: str) -> str:
     return (f"::ffff:{mapped}" if mapped else str(address)) + percent + scope
 
 
-def parse_portal(text: str) -> Portal:
+def parse_portal(text: str, default_port: int = DEFAULT_PORT) -> Portal:
     """Read ``address``, ``address:port``, ``address:port,tpgt`` or ``[IPv6]:port,tpgt``; a bare IPv6 address is taken too.
 
     Raises ``InputError`` naming what is wrong: an address, a port outside 1 to 65535, a tpgt outside 0 to 65535.
@@ -143,7 +143,7 @@ def parse_portal(text: str) -> Portal:
         return InputError(f"portal {text!r}", what, "Write it as address, address:port, address:port,tpgt or [IPv6]:port,tpgt")
 
     rest, comma, tag = text.strip().partition(",")
-    host, port = _split_port(rest, refuse)
+    host, port = _split_port(rest, refuse, default_port)
     if not _is_host(host):
         raise refuse(f"{host!r} is neither an IP address nor a host name")
     if not (_is_short_number(port) and 1 <= int(port) <= 65535):
@@ -155,18 +155,18 @@ def parse_portal(text: str) -> Portal:
     return Portal(normalise_host(host), int(port), int(tag))
 
 
-def _split_port(rest: str, refuse: t.Callable[[str], InputError]) -> tuple[str, str]:
+def _split_port(rest: str, refuse: t.Callable[[str], InputError], default_port: int) -> tuple[str, str]:
     if rest.startswith("["):
         host, bracket, after = rest[1:].partition("]")
         if not bracket or (after and not after.startswith(":")):
             raise refuse("has a bracket that is not closed, or something other than :port after it")
         if ":" not in host:
             raise refuse(f"has brackets around {host!r}, which is not an IPv6 address")
-        return host, after[1:] if after else str(DEFAULT_PORT)
+        return host, after[1:] if after else str(default_port)
     if rest.count(":") > 1:  # a bare IPv6 address has no place for a port
-        return rest, str(DEFAULT_PORT)
+        return rest, str(default_port)
     host, colon, port = rest.partition(":")
-    return host, port if colon else str(DEFAULT_PORT)
+    return host, port if colon else str(default_port)
 
 
 def _is_short_number(text: str) -> bool:

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 description:
-  - Asks one or many portals at once which targets they offer (SendTargets), and records the answer in the open-iscsi database of the host.
+  - Asks one or many portals at once which targets they offer (SendTargets), or iSNS servers which targets this host may see, and records the answer
+    in the open-iscsi database of the host.
   - The module speaks the protocol itself. It asks without a daemon and without a kernel module, and a dead portal costs no more than its
     own O(timeout). It presents the InitiatorName of the host, since targets filter their answer by it.
   - Records that exist are never reset. Discovery with C(iscsiadm) puts C(node.startup) and other settings of known nodes back to
@@ -36,11 +37,22 @@ attributes:
 options:
   portals:
     description:
-      - The portals to ask, as C(address), C(address:port) or C([IPv6]:port). The port is 3260 if not given.
+      - The portals to ask, as C(address), C(address:port) or C([IPv6]:port). The port is 3260 if not given, with O(type=isns) it is 3205.
       - A portal group tag after a comma is accepted and ignored, so that portals another task returned can be used.
     type: list
     elements: str
     required: true
+  type:
+    description:
+      - V(send_targets) asks the targets themselves, at O(portals).
+      - V(isns) asks the iSNS servers (RFC 4171) at O(portals). A server that does not know this initiator is asked to register it for as long as the
+        task asks. A target of which the server knows no portal group is in RV(problems).
+      - A server may have no room for its answer, as open-isns, which fails at some 40 targets and lets C(iscsiadm) find none. The module then
+        asks for one target after the other.
+      - iSNS knows no CHAP, so O(auth) cannot be given with V(isns).
+    type: str
+    choices: [send_targets, isns]
+    default: send_targets
   state:
     description:
       - V(present) asks the portals and records what they offer, as the options below say.
@@ -168,6 +180,11 @@ EXAMPLES = r"""
     settings: {node.startup: automatic}
     prune: true
 
+- name: All that an iSNS server lets this host see
+  lunar.iscsi.iscsi_discovery:
+    type: isns
+    portals: [192.168.56.5]
+
 - name: Forget an array
   lunar.iscsi.iscsi_discovery:
     portals: [192.168.56.101]
@@ -259,6 +276,7 @@ def main() -> None:
     module = SettingsModule(
         argument_spec={
             "portals": {"type": "list", "elements": "str", "required": True},
+            "type": {"type": "str", "choices": ["send_targets", "isns"], "default": "send_targets"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "targets": {"type": "list", "elements": "str"},
             "networks": {"type": "list", "elements": "str"},

@@ -1,13 +1,14 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real tgtd on loopback for integration tests: the fixture ``tgt``. It needs root and the package tgt."""
+"""Real servers on loopback for integration tests: the fixtures ``tgt`` (package tgt) and ``isns`` (packages open-isns-server and open-isns-utils)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -136,3 +137,83 @@ def tgt(tmp_path: Path) -> t.Iterator[Tgt]:
         yield daemon.start()
     finally:
         daemon.stop()
+
+
+class Isns:
+    """One isnsd of our own: its own folder, its own TCP port, nothing registered at first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.portal = f"127.0.0.1:{self.port}"
+        self.log = folder / "isnsd.log"
+        self._process: t.Optional[subprocess.Popen[bytes]] = None
+        #: the socket is local to a file, too: what is asked over it needs no registration
+        self._control = folder / "isnsctl"
+
+    def configure(self) -> t.List[str]:
+        """Write the configuration; the command line that starts the daemon."""
+        server = {"SourceName": "iqn.2026-11.org.example:isns-server", "Database": self.folder / "isnsdb", "BindAddress": self.portal,
+                  "PIDFile": self.folder / "isnsd.pid", "SLPRegister": 0, "ClientKeyStore": "DB:", "ESIRetries": 0, "RegistrationPeriod": 0,
+                  "DefaultDiscoveryDomain": 1}
+        client = {"SourceName": "iqn.2026-11.org.example:isns-client", "ServerAddress": self.portal}
+        for name, settings in (("isnsd.conf", server), ("isnsadm.conf", client)):
+            lines = [f"{key} = {value}\n" for key, value in {**settings, "Security": 0, "ControlSocket": self._control}.items()]
+            (self.folder / name).write_text("".join(lines))
+        return ["isnsd", "-f", "-c", str(self.folder / "isnsd.conf")]
+
+    def start(self, before: t.Sequence[str] = ()) -> Isns:
+        """Start the daemon and wait until it answers. ``before`` are words in front of every command, such as those that enter a namespace."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen([*before, *self.configure()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until = time.monotonic() + 10
+        while time.monotonic() < until and self._process.poll() is None:
+            with contextlib.suppress(AssertionError):
+                self.adm("--query", "iscsi-node-type=control", "?iscsi-name", before=before)
+                return self
+            time.sleep(0.05)
+        raise RuntimeError(f"isnsd did not start: {self.log.read_text(errors='replace')}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def adm(self, *args: str, before: t.Sequence[str] = ()) -> str:
+        """Run isnsadm; its output. ``before`` are words in front of it."""
+        done = subprocess.run([*before, "isnsadm", "-c", str(self.folder / "isnsadm.conf"), *args], check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        assert done.returncode == 0, f"isnsadm {args[:3]}: {done.stdout}"
+        return done.stdout
+
+    def register(self, targets: t.Mapping[str, t.Sequence[str]], entity: str = "array", before: t.Sequence[str] = ()) -> None:
+        """Register targets of one entity, each with its portals as ``address:port,tpgt``; a portal of one is one of the others with tag 1."""
+        everything = list(targets.items())
+        for start in range(0, len(everything), 40):  # isnsadm sends no message of more than 8 KiB
+            words = [f"entity={entity}"]
+            for name, portals in everything[start:start + 40]:
+                words.append(f"target={name}")
+                for portal in portals:
+                    address, _comma, tag = portal.rpartition(",")
+                    words += [f"portal={address}", f"pg,pgt={tag}"]
+            self.adm("--register", *words, before=before)
+
+    def nodes(self) -> t.Set[str]:
+        """The names of all nodes that are registered, initiators too."""
+        said = self.adm("--local", "--list", "nodes")
+        return set(re.findall(r'iSCSI name = "([^"]+)"', said))
+
+
+@pytest.fixture
+def isns(tmp_path: Path) -> t.Iterator[Isns]:
+    """A running isnsd that knows nobody, gone after the test."""
+    if os.geteuid() != 0 or shutil.which("isnsd") is None or shutil.which("isnsadm") is None:
+        pytest.fail("these tests start an isnsd of their own: run them as root, with the packages open-isns-server and open-isns-utils installed")
+    folder = tmp_path / "isns"
+    folder.mkdir()
+    server = Isns(folder)
+    try:
+        yield server.start()
+    finally:
+        server.stop()

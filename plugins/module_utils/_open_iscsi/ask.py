@@ -92,15 +92,26 @@ class Asker:
     def ask(self, portals: t.Sequence[Portal]) -> t.List[Answer]:
         """Ask all portals at once from here."""
         name = self._name or self._conf.require_initiator_name()
-        jobs = [Job(portal, self._maker(name, portal)) for portal in portals]
+        # a target without an address is reachable where it was asked for (RFC 7143 appendix C)
+        return [answer._replace(targets=[(target, found or (answer.portal,)) for target, found in answer.targets])
+                for answer in self._run([Job(portal, self._maker(name, portal)) for portal in portals])]
+
+    def ask_isns(self, portals: t.Sequence[Portal]) -> t.List[Answer]:
+        """Ask all iSNS servers at once from here. A target without portals is one that nobody can get to."""
+        # seldom needed, and every import costs the host at every task
+        from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.isns import IsnsDiscoveryExchange
+
+        name = self._name or self._conf.require_initiator_name()
+        return self._run([Job(portal, lambda: IsnsDiscoveryExchange(name)) for portal in portals])
+
+    def _run(self, jobs: t.Sequence[Job]) -> t.List[Answer]:
         answers = []
-        for portal, outcome in zip(portals, run_jobs(jobs, connect_timeout=self._timeout, timeout=self._timeout)):
-            if outcome.error is not None or outcome.exchange is None:
+        for outcome in run_jobs(jobs, connect_timeout=self._timeout, timeout=self._timeout):
+            portal, exchange = outcome.job.portal, t.cast(t.Optional[DiscoveryExchange], outcome.exchange)
+            if outcome.error is not None or exchange is None:
                 answers.append(Answer(portal, error=outcome.error))
-                continue
-            exchange = t.cast(DiscoveryExchange, outcome.exchange)
-            # a target without an address is reachable where it was asked for (RFC 7143 appendix C)
-            answers.append(Answer(portal, [(target.name, target.portals or (portal,)) for target in exchange.result]))
+            else:
+                answers.append(Answer(portal, [(target.name, target.portals) for target in exchange.result]))
         return answers
 
     def _maker(self, name: str, portal: Portal) -> t.Callable[[], DiscoveryExchange]:
@@ -111,7 +122,7 @@ class Asker:
         options = discovery_options(name, self._conf, settings)
         return lambda: DiscoveryExchange(options)
 
-    def ask_iscsiadm(self, portals: t.Sequence[Portal]) -> t.List[Answer]:
+    def ask_iscsiadm(self, portals: t.Sequence[Portal], kind: Kind = Kind.SEND_TARGETS) -> t.List[Answer]:
         """Let iscsiadm ask, one portal after the other, as it knows them; nothing is recorded by it."""
         # seldom needed, and every import costs the host at every task
         from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
@@ -121,7 +132,7 @@ class Asker:
         answers = []
         for portal in portals:
             try:
-                answers.append(Answer(portal, _group(iscsiadm.discover(portal, timeout=self._timeout))))
+                answers.append(Answer(portal, _group(iscsiadm.discover(portal, timeout=self._timeout, how=kind.value))))
             except (PeerError, CommandError) as error:
                 # the portal is what failed to answer, not the command
                 answers.append(Answer(portal, error=PeerError(f"portal {portal}", error.what, error.remedy)))

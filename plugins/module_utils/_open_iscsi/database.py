@@ -225,7 +225,7 @@ class DatabaseWriter:
 
     def _write_discovery(self, portal: Portal, record: Record, known: t.Mapping[Endpoint, Stored], base: str, config: str) -> None:
         found = known.get(portal.endpoint)
-        damaged = self._keep_aside(self.database.damaged_send_targets.get(portal.endpoint)) if config == ST_CONFIG else None
+        damaged = self._keep_aside(self.database.damaged_discoveries(Kind.SEND_TARGETS if config == ST_CONFIG else Kind.ISNS).get(portal.endpoint))
         stands = found or damaged
         if stands is not None and os.path.basename(stands.path) == config:
             self._write(stands.path, record, found)
@@ -246,8 +246,7 @@ class DatabaseWriter:
         for path in self._all_links(folder):
             self._remove(path)
         endpoint = (discovery.host, discovery.port)
-        damaged = self.database.damaged_send_targets.get(endpoint) if discovery.kind is Kind.SEND_TARGETS else None
-        found = known.get(endpoint) or self._keep_aside(damaged)
+        found = known.get(endpoint) or self._keep_aside(self.database.damaged_discoveries(discovery.kind).get(endpoint))
         if found is not None:
             self._remove(found.path, base)
         else:  # only the folder is there

@@ -12,19 +12,23 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, PeerError
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, NodeKey, Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker, discovery_auth_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, as_discovery, read_database
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node, new_send_targets
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, Discovery, read_database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_isns, new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey, read_session_keys
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+ISNS_PORT = 3205  # RFC 4171 section 8
+#: the option type -> the kind of record, and what a step calls such a discovery
+_KINDS: t.Mapping[str, Kind] = {"send_targets": Kind.SEND_TARGETS, "isns": Kind.ISNS}
+_CALLED: t.Mapping[Kind, str] = {Kind.SEND_TARGETS: "discovery", Kind.ISNS: "iSNS discovery"}
 
 
 class Filters(t.NamedTuple):
@@ -65,7 +69,8 @@ class DiscoveryTask:
         self._params = params
         self._root = check_root(params["root"])
         self._location = locate(self._root)
-        self._portals = _portals(params["portals"])
+        self._kind = _KINDS[params["type"]]
+        self._portals = _portals(params["portals"], ISNS_PORT if self._kind is Kind.ISNS else DEFAULT_PORT)
         for option in ("targets", "networks", "ifaces"):
             if params[option] == []:
                 raise InputError(f"option {option}", "is an empty list, which would leave out every node", "Leave the option out to keep all")
@@ -75,6 +80,8 @@ class DiscoveryTask:
         self._timeout = check_timeout(params["timeout"])
         if params["initiator_name"] is not None:
             check_iscsi_name(params["initiator_name"], "option initiator_name")
+        if self._kind is Kind.ISNS and self._auth is not None:
+            raise InputError("option auth", "is given together with type isns, which knows no CHAP", "Leave it out; auth of iscsi_node is for the nodes")
         if params["method"] == "iscsiadm" and (self._auth is not None or self._root != "/" or params["initiator_name"] is not None):
             raise InputError("option method", "is iscsiadm together with auth, initiator_name or root",
                              "iscsiadm asks from the running host with what is recorded; use method: native")
@@ -93,7 +100,10 @@ class DiscoveryTask:
 
     def _ask(self, database: Database, conf: HostConf) -> t.Sequence[Answer]:
         asker = Asker(conf, database, auth=self._auth, initiator_name=self._params["initiator_name"], timeout=self._timeout)
-        answers = asker.ask_iscsiadm(self._portals) if self._params["method"] == "iscsiadm" else asker.ask(self._portals)
+        if self._params["method"] == "iscsiadm":
+            answers = asker.ask_iscsiadm(self._portals, self._kind)
+        else:
+            answers = asker.ask_isns(self._portals) if self._kind is Kind.ISNS else asker.ask(self._portals)
         silent = [answer for answer in answers if answer.error is not None]
         if silent and (self._params["require"] == "all" or len(silent) == len(answers)):
             raise PeerError("", "; ".join(answer.error.sentence().rstrip(".") for answer in silent if answer.error), "Nothing was recorded")
@@ -102,8 +112,8 @@ class DiscoveryTask:
     def plan(self, found: Found) -> Plan:
         """The steps to what the options say."""
         if self._params["state"] == "absent":
-            return _plan_absent(self._portals, found, self._params["repair"])
-        return _PresentPlan(self._params, self._filters, self._settings, self._auth, found).make()
+            return _plan_absent(self._kind, self._portals, found, self._params["repair"])
+        return _PresentPlan(self._kind, self._params, self._filters, self._settings, self._auth, found).make()
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
         """Write, all of it under one hold of open-iscsi's lock."""
@@ -122,8 +132,9 @@ class DiscoveryTask:
 class _PresentPlan:
     """The plan of ``state: present``, made of what the portals answered."""
 
-    def __init__(self, params: t.Mapping[str, t.Any], filters: Filters, settings: t.Mapping[str, str],
+    def __init__(self, kind: Kind, params: t.Mapping[str, t.Any], filters: Filters, settings: t.Mapping[str, str],
                  auth: t.Optional[t.Mapping[str, t.Any]], found: Found) -> None:
+        self._kind = kind
         self._params = params
         self._settings = settings
         self._auth = auth
@@ -138,6 +149,10 @@ class _PresentPlan:
             if answer.error is not None:
                 self._problems.append(answer.error.as_problem())
             for target, portals in answer.targets:
+                if not portals:
+                    self._offered.setdefault(target, [])
+                    self._problems.append({"object": target, "what": f"is known to the iSNS server {answer.portal.address}, but no portal of it is",
+                                           "remedy": "Let the target register its portals and their group tags there"})
                 for portal in portals:
                     self._sort_in(filters, answer.portal, target, portal)
 
@@ -164,7 +179,7 @@ class _PresentPlan:
                 steps.extend(forget_step(key, reason, self._database, ("delete_node", key)) for key, reason in leaving.items())
                 self._lists["pruned"].extend(_entry(key) for key in leaving)
             if self._params["add"]:
-                steps.extend(self._send_targets_steps())
+                steps.extend(self._discovery_steps())
             for (target, portal), asked in self._kept.items():
                 for iface in ifaces:
                     steps.extend(self._node_steps(NodeKey(target, portal, iface), asked))
@@ -196,38 +211,42 @@ class _PresentPlan:
     def _nodes(self, ifaces: t.Sequence[str]) -> t.List[t.Dict[str, t.Any]]:
         return [{"target": node.target, "portals": [str(portal) for portal in node.portals or ()], "ifaces": list(ifaces)} for node in self._named()]
 
-    def _send_targets_steps(self) -> t.Iterator[Step]:
+    def _fresh(self, portal: Portal, settings: t.Optional[t.Mapping[str, str]] = None) -> Record:
+        make = new_isns if self._kind is Kind.ISNS else new_send_targets
+        return make(self._found.conf.iscsid, portal, settings, version=self._found.conf.version)
+
+    def _discovery_steps(self) -> t.Iterator[Step]:
+        called, write = _CALLED[self._kind], "write_isns" if self._kind is Kind.ISNS else "write_send_targets"
         given = None if self._auth is None else discovery_auth_settings(self._auth)
         for answer in self._found.answers:
             if answer.error is not None:
                 continue
-            damaged = self._database.damaged_send_targets.get(answer.portal.endpoint)
+            damaged = self._database.damaged_discoveries(self._kind).get(answer.portal.endpoint)
             if damaged is not None:
                 if self._params["repair"]:
                     from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import repair_step, salvage
 
-                    version = self._found.conf.version
-                    made = new_send_targets(self._found.conf.iscsid, answer.portal, salvage(damaged, Kind.SEND_TARGETS, version), version=version)
-                    made = made.with_settings(given or {})
-                    yield repair_step(f"discovery at {answer.portal.address}", damaged, made, ("write_send_targets", answer.portal, made))
+                    made = self._fresh(answer.portal, salvage(damaged, self._kind, self._found.conf.version)).with_settings(given or {})
+                    yield repair_step(f"{called} at {answer.portal.address}", damaged, made, (write, answer.portal, made))
                 continue
-            stored = self._database.send_targets.get(answer.portal.endpoint)
+            stored = self._database.discoveries(self._kind).get(answer.portal.endpoint)
             old = None if stored is None else stored.record
-            new = new_send_targets(self._found.conf.iscsid, answer.portal, version=self._found.conf.version) if old is None else old
+            new = self._fresh(answer.portal) if old is None else old
             if given is not None:
                 new = new.with_settings(given)
             if new != old:
-                yield _record_step("record discovery at" if old is None else "update discovery at", answer.portal.address, old, new,
-                                   "write_send_targets", answer.portal, new)
+                yield _record_step(f"record {called} at" if old is None else f"update {called} at", answer.portal.address, old, new,
+                                   write, answer.portal, new)
 
     def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:
         known = self._database.find_node(key)
+        found_by = Discovery(self._kind, *asked.endpoint)
         damaged = self._database.find_damaged(key) if known is None else None
         if damaged is not None:
             if self._params["repair"]:
                 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import node_anew, repair_step
 
-                record, found_by = node_anew(damaged, self._database, self._found.conf, as_discovery(asked))
+                record, found_by = node_anew(damaged, self._database, self._found.conf, found_by)
                 record = record.with_settings(self._settings if self._params["update"] else {})
                 self._lists["updated"].append(_entry(damaged))
                 yield repair_step(f"node {damaged}", self._database.damaged[damaged], record, ("write_node", damaged, record, found_by))
@@ -235,10 +254,10 @@ class _PresentPlan:
         if known is None:
             if self._params["add"]:
                 record = new_node(self._found.conf.iscsid, target=key.target, portal=key.portal, iface=self._database.iface_record(key.iface),
-                                  discovery=asked, version=self._found.conf.version).with_settings(self._settings)
+                                  discovery=found_by, version=self._found.conf.version).with_settings(self._settings)
                 self._lists["added"].append(_entry(key))
                 yield _record_step("record node", str(key), None, record,
-                                   "write_node", key, record, asked)
+                                   "write_node", key, record, found_by)
             return
         old = self._database.nodes[known].record
         new = old.with_settings(self._settings) if self._params["update"] else old
@@ -250,7 +269,7 @@ class _PresentPlan:
         answered = [answer.portal for answer in self._found.answers if answer.error is None]
         gone: t.Dict[NodeKey, None] = {}
         for portal in answered:
-            for key in sorted(self._database.links.get(portal.endpoint, ())):
+            for key in sorted(self._database.linked.get(Discovery(self._kind, *portal.endpoint), ())):
                 if key not in leaving and not any(key.portal.matches(offered) for offered in self._offered.get(key.target, ())):
                     gone[key] = None
         for key in gone:
@@ -264,13 +283,15 @@ class _PresentPlan:
             yield _record_step("forget node", str(key), self._database.nodes[key].record, None, "delete_node", key)
 
 
-def _plan_absent(portals: t.Sequence[Portal], found: Found, repair: bool) -> Plan:
+def _plan_absent(kind: Kind, portals: t.Sequence[Portal], found: Found, repair: bool) -> Plan:
     """Discovery records away, with the nodes that hang on them; refused while one of these has a session."""
     steps: t.List[Step] = []
     pruned: t.Dict[NodeKey, None] = {}
+    action, delete = f"forget {_CALLED[kind]} at", "delete_isns" if kind is Kind.ISNS else "delete_send_targets"
     for portal in portals:
-        stored = found.database.send_targets.get(portal.endpoint)
-        keys = [key for key in sorted(found.database.links.get(portal.endpoint, ())) if key in found.database.nodes]
+        how = Discovery(kind, *portal.endpoint)
+        stored = found.database.discoveries(kind).get(portal.endpoint)
+        keys = [key for key in sorted(found.database.linked.get(how, ())) if key in found.database.nodes]
         for key in keys:
             live = [f"session {session.sid}" for session in found.sessions if session.belongs_to(key)]
             if live:
@@ -278,17 +299,16 @@ def _plan_absent(portals: t.Sequence[Portal], found: Found, repair: bool) -> Pla
             if key not in pruned:
                 pruned[key] = None
                 steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, "delete_node", key))
-        for key in [key for key, how in found.database.damaged_found_by.items() if repair and how == as_discovery(portal)]:
+        for key in [key for key, found_by in found.database.damaged_found_by.items() if repair and found_by == how]:
             from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step
 
             pruned[key] = None
             steps.append(forget_step(key, "damaged", found.database, ("delete_node", key)))
-        damaged = found.database.damaged_send_targets.get(portal.endpoint)
+        damaged = found.database.damaged_discoveries(kind).get(portal.endpoint)
         if damaged is not None and repair:
-            steps.append(Step("forget discovery at", f"{portal.address} (damaged)", f"{damaged.path} {damaged.what}\n", None, ("delete_send_targets", portal)))
+            steps.append(Step(action, f"{portal.address} (damaged)", f"{damaged.path} {damaged.what}\n", None, (delete, portal)))
         if stored is not None:
-            steps.append(_record_step("forget discovery at", portal.address, stored.record, None,
-                                      "delete_send_targets", portal))
+            steps.append(_record_step(action, portal.address, stored.record, None, delete, portal))
     facts = {"added": [], "updated": [], "kept": [], "pruned": [_entry(key) for key in pruned]}
     return Plan(steps, found.database.problems, facts)
 
@@ -313,10 +333,10 @@ def _entry(key: NodeKey) -> t.Dict[str, str]:
     return {"target": key.target, "portal": str(key.portal), "iface": key.iface}
 
 
-def _portals(texts: t.Sequence[str]) -> t.List[Portal]:
+def _portals(texts: t.Sequence[str], default_port: int) -> t.List[Portal]:
     if not texts:
         raise InputError("option portals", "is an empty list", "Name at least one portal")
-    return list(dict.fromkeys(parse_portal(text)._replace(tpgt=None) for text in texts))
+    return list(dict.fromkeys(parse_portal(text, default_port)._replace(tpgt=None) for text in texts))
 
 
 def _networks(texts: t.Optional[t.Sequence[str]]) -> t.Optional[t.List[Network]]:

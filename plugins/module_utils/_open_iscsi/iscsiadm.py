@@ -82,6 +82,9 @@ _WORDS: t.Mapping[int, t.Tuple[str, str]] = {
     Exit.TRANSPORT_CAPABILITY: ("the transport cannot do this", "Use an iface with another transport"),
     Exit.SESSION_EXISTS: ("there is a session already", ""),
     Exit.INVALID_REQUEST: ("iscsid does not know the request", "iscsiadm and the running iscsid are of different versions: restart iscsid"),
+    Exit.ISNS_UNAVAILABLE: ("this open-iscsi was built without iSNS", "Ask with method: native"),
+    Exit.ISNS_QUERY: ("the iSNS server refused the query, or could not be reached", "Ask with method: native, which says why"),
+    Exit.ISNS_REGISTRATION: ("the iSNS server refused to register this initiator", "Let the server accept registrations of this host"),
     Exit.ISCSID_COMMUNICATION: ("the conversation with iscsid broke off", _ISCSID),
     Exit.FATAL_LOGIN: ("the target refused the login for good", "Look at the target's rules for this initiator name, and into the journal of iscsid"),
     Exit.ISCSID_NOT_CONNECTED: ("iscsid is not running", _ISCSID),
@@ -163,13 +166,13 @@ class Iscsiadm:
         late = "A target that does not answer makes a scan wait; look at the state of the session"
         return self._all({sid: rescan_arguments(sid) for sid in sids}, set(), timeout, parallel, late)
 
-    def discover(self, portal: Portal, timeout: float = DEFAULT_TIMEOUT) -> t.List[t.Tuple[str, Portal]]:
-        """SendTargets by iscsiadm, writing no node record: (target, portal) in the order the target gave.
+    def discover(self, portal: Portal, timeout: float = DEFAULT_TIMEOUT, how: str = "sendtargets") -> t.List[t.Tuple[str, Portal]]:
+        """SendTargets (or ``how="isns"``) by iscsiadm, writing no node record: (target, portal) in the order the target gave.
 
         Where a discovery record of this portal exists, its settings (CHAP among them) hold, else those of iscsid.conf.
         Raises ``IscsiadmError``, or ``PeerError`` where the answer cannot be understood.
         """
-        result = self.runner.run([self._tool, *discover_arguments(portal)], timeout=timeout)
+        result = self.runner.run([self._tool, *discover_arguments(portal, how)], timeout=timeout)
         if result.code == Exit.NO_OBJECTS_FOUND:
             return []
         if result.code != Exit.SUCCESS:
@@ -236,9 +239,9 @@ def rescan_arguments(sid: int) -> t.List[str]:
     return ["-m", "session", "-r", str(sid), "--rescan"]
 
 
-def discover_arguments(portal: Portal) -> t.List[str]:
-    """SendTargets that writes no node record. ``discoverydb`` and not ``discovery``: that one ignores the stored CHAP."""
-    return ["-m", "discoverydb", "-t", "sendtargets", "-p", portal.address, "-o", "nonpersistent", "--discover"]
+def discover_arguments(portal: Portal, how: str = "sendtargets") -> t.List[str]:
+    """Discovery that writes no node record. ``discoverydb`` and not ``discovery``: that one ignores the stored CHAP."""
+    return ["-m", "discoverydb", "-t", how, "-p", portal.address, "-o", "nonpersistent", "--discover"]
 
 
 def parse_discovered(text: str) -> t.List[t.Tuple[str, Portal]]:

@@ -55,6 +55,7 @@ class Discovery(t.NamedTuple):
 _REPAIR: t.Mapping[Kind, str] = {
     Kind.NODE: "Say repair: true in a task that names the node (iscsi_node or iscsi_discovery), or restore the file from a backup",
     Kind.SEND_TARGETS: "Say repair: true in a task of iscsi_discovery that asks this portal, or restore the file from a backup",
+    Kind.ISNS: "Say repair: true in a task of iscsi_discovery with type: isns that asks this server, or restore the file from a backup",
 }
 STATIC = Discovery(Kind.STATIC)
 FW = Discovery(Kind.FW)
@@ -72,9 +73,10 @@ class Database:
     isns: t.Dict[Endpoint, Stored] = field(default_factory=dict)
     #: from each discovery record (and STATIC and FW) the nodes it is linked to
     linked: t.Dict[Discovery, t.Set[NodeKey]] = field(default_factory=dict)
-    #: nodes and SendTargets discoveries whose file is damaged, and which discovery is linked to such a node
+    #: nodes and discoveries whose file is damaged, and which discovery is linked to such a node
     damaged: t.Dict[NodeKey, Damaged] = field(default_factory=dict)
     damaged_send_targets: t.Dict[Endpoint, Damaged] = field(default_factory=dict)
+    damaged_isns: t.Dict[Endpoint, Damaged] = field(default_factory=dict)
     damaged_found_by: t.Dict[NodeKey, Discovery] = field(default_factory=dict)
     problems: t.List[Problem] = field(default_factory=list)
 
@@ -82,6 +84,14 @@ class Database:
     def links(self) -> t.Dict[Endpoint, t.Set[NodeKey]]:
         """The nodes linked to each SendTargets discovery."""
         return {(how.host, how.port): keys for how, keys in self.linked.items() if how.kind is Kind.SEND_TARGETS}
+
+    def discoveries(self, kind: Kind) -> t.Mapping[Endpoint, Stored]:
+        """The records of SendTargets discoveries or of iSNS servers."""
+        return self.isns if kind is Kind.ISNS else self.send_targets
+
+    def damaged_discoveries(self, kind: Kind) -> t.Dict[Endpoint, Damaged]:
+        """Those whose file is damaged."""
+        return self.damaged_isns if kind is Kind.ISNS else self.damaged_send_targets
 
     def nodes_of(self, target: str, endpoint: t.Optional[Endpoint] = None) -> t.List[NodeKey]:
         """The nodes of a target, at one address and port where given, whatever their tpgt and iface."""
@@ -235,8 +245,7 @@ def _read_discoveries(database: Database, kind: Kind, folder: str, config: str, 
         discovery = Discovery(kind, *portal.endpoint)
         database.linked.setdefault(discovery, set())
         if isinstance(stored, Damaged):
-            if kind is Kind.SEND_TARGETS:
-                database.damaged_send_targets[portal.endpoint] = stored
+            database.damaged_discoveries(kind)[portal.endpoint] = stored
         elif stored is not None:
             into[portal.endpoint] = stored
         elif entry.is_dir() and not os.path.lexists(os.path.join(entry.path, config)):

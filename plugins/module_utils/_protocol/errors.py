@@ -45,6 +45,17 @@ class AuthenticationError(PeerError):
         super().__init__("", what, remedy)
 
 
+class IsnsRefusedError(PeerError):
+    """An iSNS server answered with a status other than success (RFC 4171 section 5.4)."""
+
+    def __init__(self, status: int, what: str, remedy: str = "") -> None:
+        self.status = status
+        super().__init__("", what, remedy)
+
+    def fields(self) -> dict[str, t.Any]:
+        return dict(super().fields(), isns_status=self.status)
+
+
 class RejectedError(PeerError):
     """The target answered with a Reject PDU (RFC 7143 section 11.17)."""
 

@@ -98,6 +98,33 @@ class TestAdd:
         assert made.steps[0].after["discovery.sendtargets.auth.password"] == "********"
 
 
+class TestIsns:
+    SERVER = parse_portal("192.0.2.1", 3205)
+
+    def test_the_port_is_that_of_isns(self) -> None:
+        made = plan(database(), [answer((ONE, [A]), portal=self.SERVER)], type="isns")
+        assert words(made) == ["record iSNS discovery at 192.0.2.1:3205", f"record node {ONE} at {A}"]
+        assert made.steps[0].work[:2] == ("write_isns", self.SERVER)
+        assert made.steps[1].after["node.discovery_type"] == "isns" and made.steps[1].after["node.discovery_port"] == "3205"
+
+    def test_a_target_without_portals_is_a_problem(self) -> None:
+        made = plan(database(), [answer((ONE, []), portal=self.SERVER)], type="isns")
+        assert words(made) == ["record iSNS discovery at 192.0.2.1:3205"] and made.facts["targets"] == {ONE: []}
+        assert [problem["object"] for problem in made.problems] == [ONE]
+
+    @pytest.mark.parametrize("state", ["present", "absent"])
+    def test_a_sendtargets_record_of_the_same_portal_is_another_one(self, state: str) -> None:
+        known = node(ONE, A)
+        db = database(known, discoveries=[send_targets(self.SERVER, known)])
+        answers = [answer(portal=self.SERVER)] if state == "present" else []
+        made = plan(db, answers, type="isns", state=state, prune=True)
+        assert words(made) == (["record iSNS discovery at 192.0.2.1:3205"] if state == "present" else [])
+
+    def test_auth_is_refused(self) -> None:
+        with pytest.raises(InputError, match="option auth"):
+            DiscoveryTask(discovery_params(type="isns", auth={"method": "CHAP", "username": "u", "password": "plaintext-secret"}))
+
+
 class TestPrune:
     def test_gone_nodes_go(self) -> None:
         here, gone = node(ONE, A), node(TWO, A)
