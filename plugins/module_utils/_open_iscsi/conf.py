@@ -21,7 +21,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version im
 CONF = "/etc/iscsi/iscsid.conf"
 INITIATOR_NAME = "/etc/iscsi/initiatorname.iscsi"
 _NAME_REMEDY = "Write a line InitiatorName=iqn.YYYY-MM.reversed.domain:name, or let the role lunar.iscsi.initiator write it"
-_LONGEST_LINE = 2047  # of a buffer of 2048 bytes, in usr/idbm.c
+LONGEST_LINE = 2047  # of a buffer of 2048 bytes, in usr/idbm.c
 
 
 def parse_iscsid_conf(text: str) -> t.Dict[str, str]:
@@ -33,15 +33,15 @@ def parse_iscsid_conf(text: str) -> t.Dict[str, str]:
     choices = {key: one for kind in (Kind.NODE, Kind.SEND_TARGETS, Kind.ISNS) for key, one in fields(kind).items() if one.type is Type.CHOICE}
     found: t.Dict[str, str] = {}
     for line in text.split("\n")[:-1]:
-        pair = parse_line(_last_piece(line))
+        pair = parse_line(last_piece(line))
         if pair is not None and (pair[0] not in choices or pair[1] in choices[pair[0]].choices):
             found[pair[0]] = pair[1]
     return found
 
 
-def _last_piece(line: str) -> str:
+def last_piece(line: str) -> str:
     """A line longer than the reader's buffer comes in pieces, of which only the last has the line's end and is read."""
-    return line if len(line) < _LONGEST_LINE else line[len(line) // _LONGEST_LINE * _LONGEST_LINE:]
+    return line if len(line) < LONGEST_LINE else line[len(line) // LONGEST_LINE * LONGEST_LINE:]
 
 
 def read_iscsid_conf(root: str = "/") -> t.Dict[str, str]:
@@ -65,16 +65,17 @@ def read_initiator_name(root: str = "/") -> t.Optional[InitiatorName]:
     if data is None:
         return None
     text = data.decode("utf-8", "surrogateescape")
-    name = _config_value(text, "InitiatorName")
+    name = config_value(text, "InitiatorName")
     if not name:
         raise DamagedError(path, "names no initiator", _NAME_REMEDY)
     try:
-        return InitiatorName(check_iscsi_name(name, "initiator"), _config_value(text, "InitiatorAlias"))
+        return InitiatorName(check_iscsi_name(name, "initiator"), config_value(text, "InitiatorAlias"))
     except InputError as error:
         raise DamagedError(path, error.what, _NAME_REMEDY) from None
 
 
-def _config_value(text: str, key: str) -> str:
+def config_value(text: str, key: str) -> str:
+    """The value of a key that iscsid looks for by itself (usr/iscsi_util.c): that of the first line that has one, with or without white space."""
     for line in text.split("\n"):
         before, found, after = line.partition(key)
         _name, equals, value = after.partition("=")

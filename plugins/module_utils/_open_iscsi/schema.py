@@ -20,7 +20,10 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version im
 
 
 class Kind(enum.Enum):
-    """The kinds of record. STATIC and FW are ways a node was found; they have links to nodes, but no record of their own."""
+    """The kinds of record. STATIC and FW are ways a node was found; they have links to nodes, but no record of their own.
+
+    DAEMON stands for what iscsid.conf says of iscsid itself, which is in no record.
+    """
 
     NODE = "node"
     IFACE = "iface"
@@ -28,6 +31,7 @@ class Kind(enum.Enum):
     ISNS = "isns"
     STATIC = "static"
     FW = "fw"
+    DAEMON = "iscsid"
 
 
 class Type(enum.Enum):
@@ -226,6 +230,12 @@ discovery.sendtargets.port             | int 1 65535                 | 0        
 discovery.isns.use_discoveryd          | bool                        | No
 discovery.isns.discoveryd_poll_inval   | int -1 max                  | -1
 """
+# read by other functions than the rest of the file (usr/iscsid.c, usr/iscsid_req.c)
+_DAEMON = """
+iscsid.startup                         | text 255                    |
+iscsid.safe_logout                     | bool                        | No          | 2.0.874
+iscsid.ipc_auth_uid                    | bool                        | Yes         | 2.1.8
+"""
 
 # names of iface keys by shape; everything without a number here is new in 2.0.874
 _IFACE_SHAPES: t.Tuple[t.Tuple[Shape, str], ...] = (
@@ -289,7 +299,8 @@ def _iface_fields(kind: Kind, numbers: t.Tuple[int, ...]) -> t.Iterator[Field]:
 
 
 def _plain_fields(kind: Kind) -> t.Iterator[Field]:
-    table, prefix = {Kind.SEND_TARGETS: (_SEND_TARGETS, "discovery.sendtargets."), Kind.ISNS: (_ISNS, "")}.get(kind, (_NODE, "node."))
+    tables = {Kind.SEND_TARGETS: (_SEND_TARGETS, "discovery.sendtargets."), Kind.ISNS: (_ISNS, ""), Kind.DAEMON: (_DAEMON, "")}
+    table, prefix = tables.get(kind, (_NODE, "node."))
     for line in table.strip().splitlines():
         key, shape, default, since, flags = ([cell.strip() for cell in line.split("|")] + [""] * 4)[:5]
         full = key if key.startswith(("node.", "discovery.")) and prefix != "node." else prefix + key
