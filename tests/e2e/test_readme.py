@@ -149,6 +149,19 @@ def one_map(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -
     assert play(text, lab, folder) == 0
 
 
+def new_defaults(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    install(shell)
+    shell("initiator", "systemctl start iscsid")
+    before, pid = shell("initiator", "cat /etc/iscsi/iscsid.conf"), shell("initiator", "cat /run/iscsid.pid")
+    assert play(text, lab, folder) == 1
+    after = shell("initiator", "cat /etc/iscsi/iscsid.conf")
+    assert [line for line in after.splitlines() if line.startswith("#")] == [line for line in before.splitlines() if line.startswith("#")]
+    made = shell("initiator", f"iscsiadm -m node -o new -T {RHELN1} -p 192.0.2.1:3260,1; iscsiadm -m node -T {RHELN1} -o show")
+    assert "node.startup = automatic\n" in made and "node.session.timeo.replacement_timeout = 15\n" in made
+    assert shell("initiator", "cat /run/iscsid.pid") != pid and "active" in shell("initiator", "systemctl is-active iscsid")
+    assert play(text, lab, folder) == 0
+
+
 def failover(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     shell("target", f"NAME=iqn.2026-11.org.example:array\n{Path(__file__).with_name('lio_by_hand.sh').read_text('utf-8')}")
     assert play(text, lab, folder) > 0
@@ -170,6 +183,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 3": system_that_does_not_run,
     "README.md 4": a_target,
     "README.md 5": one_map,
+    "README.md 6": new_defaults,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
     "roles/lio_target/README.md 1": an_array,
