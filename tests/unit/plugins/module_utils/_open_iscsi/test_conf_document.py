@@ -39,16 +39,20 @@ def document(text: str) -> ConfDocument:
                  "#node.conn[0].iscsi.HeaderDigest = CRC32C,None\n#\n#node.conn[0].iscsi.HeaderDigest = None\nnode.conn[0].iscsi.HeaderDigest = CRC32C\n#\n",
                  id="commented out, else the last"),
     pytest.param("# node.startup = automatic", STARTUP, "onboot", "# node.startup = automatic\nnode.startup = onboot\n", id="comment without an end"),
-    pytest.param("node.startup = manual\nnode.startup = onboot\n", STARTUP, "automatic", "node.startup = manual\nnode.startup = automatic\n", id="the last counts"),
+    pytest.param("node.startup = manual\nnode.startup = onboot\n", STARTUP, "automatic", "node.startup = manual\nnode.startup = automatic\n",
+                 id="the last counts"),
     pytest.param("node.startup = onboot\nnode.startup = Never\n", STARTUP, "automatic", "node.startup = automatic\nnode.startup = Never\n", id="of valid ones"),
     pytest.param("node.startup=onboot\n", STARTUP, "automatic", "node.startup = automatic\n", id="passed over"),
     pytest.param("node.startup=onboot\nnode.startup = manual\n", STARTUP, "automatic", "node.startup=onboot\nnode.startup = automatic\n", id="not instead"),
     pytest.param("node.startup = onboot", STARTUP, "automatic", "node.startup = automatic\n", id="without an end"),
-    pytest.param("node.session.queue_depth = 7", STARTUP, "automatic", "node.startup = automatic\nnode.session.queue_depth = 7", id="nothing is brought to life"),
+    pytest.param("node.session.queue_depth = 7", STARTUP, "automatic", "node.startup = automatic\nnode.session.queue_depth = 7",
+                 id="nothing is brought to life"),
     pytest.param("# the end", STARTUP, "automatic", "# the end\nnode.startup = automatic\n", id="behind a comment without an end"),
-    pytest.param("iscsid.safe_logout=No\niscsid.safe_logout = No\n", LOGOUT, "Yes", "iscsid.safe_logout=Yes\niscsid.safe_logout = No\n", id="of the daemon the first"),
+    pytest.param("iscsid.safe_logout=No\niscsid.safe_logout = No\n", LOGOUT, "Yes", "iscsid.safe_logout=Yes\niscsid.safe_logout = No\n",
+                 id="of the daemon the first"),
     pytest.param("# iscsid.safe_logout = Yes\n", LOGOUT, "Yes", "# iscsid.safe_logout = Yes\niscsid.safe_logout = Yes\n", id="of the daemon, commented out"),
-    pytest.param("see node.startup = x\nin node.startup\n", STARTUP, "manual", "see node.startup = x\nin node.startup\nnode.startup = manual\n", id="no setting"),
+    pytest.param("see node.startup = x\nin node.startup\n", STARTUP, "manual", "see node.startup = x\nin node.startup\nnode.startup = manual\n",
+                 id="no setting"),
 ])
 def test_setting(text: str, key: str, value: str, after: str) -> None:
     made = document(text).with_setting(key, value)
@@ -177,8 +181,10 @@ def test_any_file(text: str, cut: bool, key: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(("text", "name", "after"), [
     pytest.param("", "iqn.2026-11.org.example:a", "InitiatorName=iqn.2026-11.org.example:a\n", id="empty"),
-    pytest.param("## DO NOT\nInitiatorName=iqn.2026-11.org.example:old\n", "iqn.2026-11.org.example:a", "## DO NOT\nInitiatorName=iqn.2026-11.org.example:a\n", id="there"),
-    pytest.param("InitiatorName = iqn.2026-11.org.example:a\n", "iqn.2026-11.org.example:a", "InitiatorName=iqn.2026-11.org.example:a\n", id="as Debian wants it"),
+    pytest.param("## DO NOT\nInitiatorName=iqn.2026-11.org.example:old\n", "iqn.2026-11.org.example:a", "## DO NOT\nInitiatorName=iqn.2026-11.org.example:a\n",
+                 id="there"),
+    pytest.param("InitiatorName = iqn.2026-11.org.example:a\n", "iqn.2026-11.org.example:a", "InitiatorName=iqn.2026-11.org.example:a\n",
+                 id="as Debian wants it"),
     pytest.param("GenerateName=yes\n", "iqn.2026-11.org.example:a", "InitiatorName=iqn.2026-11.org.example:a\n", id="to be made up"),
     pytest.param("#InitiatorName=iqn.2026-11.org.example:x\n# y", "iqn.2026-11.org.example:a",
                  "#InitiatorName=iqn.2026-11.org.example:x\nInitiatorName=iqn.2026-11.org.example:a\n# y\n", id="commented out"),
