@@ -13,6 +13,7 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 
 DEFAULT_PORT = 3260
+ISNS_PORT = 3205  # RFC 4171 section 8
 #: open-iscsi's "no portal group tag": PORTAL_GROUP_TAG_UNKNOWN (-1) as an unsigned number is what tools print.
 TPGT_UNKNOWN = -1
 MAX_NAME_BYTES = 223  # RFC 7143 section 4.2.7.1

@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, PeerError
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, NodeKey, Portal, check_iscsi_name, parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, ISNS_PORT, NodeKey, Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker, discovery_auth_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
@@ -25,7 +25,6 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_ke
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-ISNS_PORT = 3205  # RFC 4171 section 8
 #: the option type -> the kind of record, and what a step calls such a discovery
 _KINDS: t.Mapping[str, Kind] = {"send_targets": Kind.SEND_TARGETS, "isns": Kind.ISNS}
 _CALLED: t.Mapping[Kind, str] = {Kind.SEND_TARGETS: "discovery", Kind.ISNS: "iSNS discovery"}

@@ -14,7 +14,6 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.exchanges im
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.isns_wire import (
     DELIMITER, Attribute, Flag, Function, Limits, Message, MessageReader, NodeType, Scn, Tag, number_attribute, render_message, shown, text_attribute)
 
-DEFAULT_PORT = 3205  # RFC 4171 section 8
 SUCCESS = 0
 SOURCE_UNKNOWN = 6
 NO_SUCH_ENTRY = 9

@@ -15,8 +15,6 @@ import pytest
 if t.TYPE_CHECKING:
     from conftest import Host, Run
 
-    from tests.integration.conftest import Isns
-
 ONE = "iqn.2026-11.org.example:one"
 TWO = "iqn.2026-11.org.example:two"
 SERVER = "127.0.0.1:3205"
@@ -25,7 +23,7 @@ TARGETS: t.Mapping[str, t.Sequence[str]] = {ONE: ["192.0.2.1:3260,1", "[2001:db8
 
 
 @pytest.fixture
-def inside(host: Host, tmp_path: Path, isns: Isns) -> t.Iterator[Isns]:
+def inside(host: Host, tmp_path: Path, isns: t.Any) -> t.Iterator[t.Any]:
     """An isnsd on its own port inside the network of the host, where nothing else listens."""
     isns.stop()
     isns.portal = SERVER
@@ -48,7 +46,7 @@ def listed(host: Host) -> t.List[str]:
     return sorted(done.stdout.splitlines()) if done.returncode != 21 else []
 
 
-def test_the_records_are_those_of_iscsiadm(host: Host, inside: Isns) -> None:
+def test_the_records_are_those_of_iscsiadm(host: Host, inside: t.Any) -> None:
     host.iscsiadm("-m", "discoverydb", "-t", "isns", "-p", SERVER, "-o", "new")
     host.iscsiadm("-m", "discoverydb", "-t", "isns", "-p", SERVER, "--discover")
     theirs = host.files()
@@ -61,7 +59,7 @@ def test_the_records_are_those_of_iscsiadm(host: Host, inside: Isns) -> None:
     assert not again["changed"] and again["steps"] == [] and len(again["kept"]) == 3
 
 
-def test_iscsiadm_goes_on_with_what_we_wrote(host: Host, inside: Isns) -> None:
+def test_iscsiadm_goes_on_with_what_we_wrote(host: Host, inside: t.Any) -> None:
     host.module("iscsi_discovery", portals=["127.0.0.1"], type="isns", targets=[ONE])
     host.iscsiadm("-m", "discoverydb", "-t", "isns", "-p", SERVER, "-o", "update", "-n", "discovery.isns.use_discoveryd", "-v", "Yes")
     host.iscsiadm("-m", "discoverydb", "-t", "isns", "-p", SERVER, "--discover", "-o", "new")
@@ -74,13 +72,13 @@ def test_iscsiadm_goes_on_with_what_we_wrote(host: Host, inside: Isns) -> None:
     assert SERVER not in host.iscsiadm("-m", "discoverydb", check=False).stdout
 
 
-def test_iscsiadm_deletes_what_we_wrote(host: Host, inside: Isns) -> None:
+def test_iscsiadm_deletes_what_we_wrote(host: Host, inside: t.Any) -> None:
     host.module("iscsi_discovery", portals=[SERVER], type="isns")
     host.iscsiadm("-m", "discoverydb", "-t", "isns", "-p", SERVER, "-o", "delete")
     assert listed(host) == [] and RECORD not in host.files()
 
 
-def test_what_is_gone_is_pruned_when_asked(host: Host, inside: Isns) -> None:
+def test_what_is_gone_is_pruned_when_asked(host: Host, inside: t.Any) -> None:
     host.module("iscsi_discovery", portals=[SERVER], type="isns")
     inside.adm("--local", "--deregister", f"iscsi-name={TWO}", before=host.inside())
     assert not host.module("iscsi_discovery", portals=[SERVER], type="isns")["changed"]
@@ -89,12 +87,12 @@ def test_what_is_gone_is_pruned_when_asked(host: Host, inside: Isns) -> None:
     assert {line.split()[1] for line in listed(host)} == {ONE}
 
 
-def test_both_methods_find_the_same(host: Host, inside: Isns) -> None:
+def test_both_methods_find_the_same(host: Host, inside: t.Any) -> None:
     native, by_tool = (host.module("iscsi_discovery", portals=[SERVER], type="isns", method=method, persistent=False) for method in ("native", "iscsiadm"))
     assert native["targets"] == by_tool["targets"] == {**TARGETS, TWO: ["192.0.2.7:860,7"]}
 
 
-def test_check_mode_looks_and_writes_nothing(isns: Isns, host: Host, run: Run) -> None:
+def test_check_mode_looks_and_writes_nothing(isns: t.Any, host: Host, run: Run) -> None:
     isns.register(TARGETS)
     predicted = run("iscsi_discovery", portals=[isns.portal], type="isns", check=True, diff=True)
     assert predicted["changed"] and host.files() == {}
@@ -103,7 +101,7 @@ def test_check_mode_looks_and_writes_nothing(isns: Isns, host: Host, run: Run) -
     assert done["steps"][0] == f"record iSNS discovery at {isns.portal}"
 
 
-def test_a_damaged_record_is_named_and_repaired_when_asked(isns: Isns, host: Host, run: Run) -> None:
+def test_a_damaged_record_is_named_and_repaired_when_asked(isns: t.Any, host: Host, run: Run) -> None:
     isns.register(TARGETS)
     run("iscsi_discovery", portals=[isns.portal], type="isns")
     path = next(host.etc.glob("isns/*/isns_config"))

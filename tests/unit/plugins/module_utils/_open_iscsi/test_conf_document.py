@@ -33,7 +33,8 @@ def document(text: str) -> ConfDocument:
     pytest.param("#\r\n", STARTUP, "automatic", "#\r\nnode.startup = automatic\r\n", id="CRLF, new"),
     pytest.param("# node.startup = automatic\n# x\n", STARTUP, "onboot", "# node.startup = automatic\nnode.startup = onboot\n# x\n", id="commented out"),
     pytest.param("#node.conn[0].iscsi.HeaderDigest = CRC32C,None\n#\n#node.conn[0].iscsi.HeaderDigest = None\n#\n", DIGEST, "CRC32C,None",
-                 "#node.conn[0].iscsi.HeaderDigest = CRC32C,None\nnode.conn[0].iscsi.HeaderDigest = CRC32C,None\n#\n#node.conn[0].iscsi.HeaderDigest = None\n#\n",
+                 "#node.conn[0].iscsi.HeaderDigest = CRC32C,None\nnode.conn[0].iscsi.HeaderDigest = CRC32C,None\n#\n"
+                 "#node.conn[0].iscsi.HeaderDigest = None\n#\n",
                  id="commented out, this very value first"),
     pytest.param("#node.conn[0].iscsi.HeaderDigest = CRC32C,None\n#\n#node.conn[0].iscsi.HeaderDigest = None\n#\n", DIGEST, "CRC32C",
                  "#node.conn[0].iscsi.HeaderDigest = CRC32C,None\n#\n#node.conn[0].iscsi.HeaderDigest = None\nnode.conn[0].iscsi.HeaderDigest = CRC32C\n#\n",

@@ -62,7 +62,7 @@ def found(**given: t.Any) -> Found:
 
 class TestFiles:
     def test_check_mode_tells_what_is_then_done_once(self, tree: Tree) -> None:
-        options = {"settings": {"node.startup": "automatic", "iscsid.safe_logout": True}, "initiator_alias": "host one"}
+        options: t.Dict[str, t.Any] = {"settings": {"node.startup": "automatic", "iscsid.safe_logout": True}, "initiator_alias": "host one"}
         predicted = tree.run(check=True, **options)
         assert tree.conf.read_bytes() == CONF and tree.name.read_bytes() == NAMES
         done = tree.run(**options)
