@@ -35,7 +35,7 @@ def running_daemon(proc: str = "/proc", pid_files: t.Sequence[str] = _PID_FILES)
         if (read_bytes(f"{proc}/{pid}/comm") or b"").strip() == b"iscsid":
             # proc(5): the 22nd field, counted behind the name in parentheses, which may hold blanks
             fields = (read_bytes(f"{proc}/{pid}/stat") or b"").rpartition(b")")[2].split()
-            if len(fields) > 19:
+            if len(fields) > 19 and fields[0] not in (b"Z", b"X"):  # one that has ended may still be listed
                 return f"{int(pid)} {fields[19].decode('ascii')}"
     return ""
 

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -130,3 +134,65 @@ def test_debian_starts_with_the_name(host: Host, run: Run, text: str) -> None:
         assert not run("iscsi_config", initiator_name=NAME, initiator_alias="the alias")["changed"]
     finally:
         path.write_text(kept)
+
+
+class Daemon:
+    """Something that the machine takes for an iscsid, and a systemctl that starts it anew. No kernel here lets the real one start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.program, self.calls = folder / "iscsid", folder / "calls"
+        shutil.copy(shutil.which("sleep") or "/bin/sleep", self.program)
+        self.tools = folder / "tools"
+        self.tools.mkdir()
+        systemctl = self.tools / "systemctl"
+        systemctl.write_text(f"#!/bin/sh\necho \"$@\" >> {self.calls}\nkill $(cat {folder}/pid)\n{self.program} 600 </dev/null >/dev/null 2>&1 &\n"
+                             f"echo $! > {folder}/pid\n")
+        systemctl.chmod(0o755)
+        self.pid = folder / "pid"
+
+    def start(self) -> None:
+        self.pid.write_text(str(subprocess.Popen([str(self.program), "600"]).pid))
+
+    def stop(self) -> None:
+        os.kill(int(self.pid.read_text()), signal.SIGKILL)
+
+
+@pytest.fixture
+def iscsid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    monkeypatch.setenv("PATH", f"{daemon.tools}{os.pathsep}{os.environ['PATH']}")
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+        Path("/run/lunar-iscsi.iscsid").unlink(missing_ok=True)
+
+
+def test_what_iscsid_has_not_read_is_known_until_it_starts_anew(host: Host, iscsid: Daemon) -> None:
+    assert host.module("iscsi_config", settings={"node.startup": "onboot"})["restart_needed"] == []
+    done = host.module("iscsi_config", settings={"iscsid.safe_logout": True}, initiator_alias="one")
+    assert done["changed"] and done["restart_needed"] == ["iscsid"] and done["restart_safe"] is True
+    told = host.module("iscsi_config", settings={"iscsid.safe_logout": True})
+    assert not told["changed"] and told["restart_reasons"] == ["iscsid.safe_logout", "InitiatorAlias"]
+    predicted = host.module("iscsi_config", restart=True, _ansible_check_mode=True)
+    assert predicted["steps"] == ["restart iscsid"] and not iscsid.calls.exists()
+    anew = host.module("iscsi_config", restart=True)
+    assert anew["steps"] == ["restart iscsid"] and anew["restart_needed"] == [] and iscsid.calls.read_text() == "restart iscsid.service\n"
+    again = host.module("iscsi_config", settings={"iscsid.safe_logout": True}, restart=True)
+    assert not again["changed"] and again["steps"] == [] and iscsid.calls.read_text().count("\n") == 1
+
+
+def test_a_daemon_that_was_started_by_somebody_has_read_it(host: Host, iscsid: Daemon) -> None:
+    assert host.module("iscsi_config", initiator_alias="two")["restart_needed"] == ["iscsid"]
+    iscsid.stop()
+    iscsid.start()
+    assert host.module("iscsi_config", initiator_alias="two")["restart_needed"] == []
+
+
+def test_a_restart_that_fails_is_a_sentence_and_tried_again(host: Host, iscsid: Daemon) -> None:
+    (iscsid.tools / "systemctl").write_text("#!/bin/sh\necho 'Job for iscsid.service failed.' >&2\nexit 1\n")
+    failed = host.module("iscsi_config", initiator_alias="three", restart=True)
+    assert failed["failed"] and "could not restart iscsid.service: Job for iscsid.service failed" in failed["msg"]
+    assert "InitiatorAlias=three\n" in (host.etc / "initiatorname.iscsi").read_text()
+    assert host.module("iscsi_config", initiator_alias="three")["restart_needed"] == ["iscsid"]

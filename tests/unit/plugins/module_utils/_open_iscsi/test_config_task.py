@@ -211,10 +211,10 @@ class TestRestart:
 
     def test_which_iscsid_runs(self, tmp_path: Path) -> None:
         pid_file = tmp_path / "iscsid.pid"
-        for pid, name, began in ((9, "iscsid", 900), (12, "iscsid", 901), (30, "bash", 902)):
+        for pid, name, state, began in ((7, "iscsid", "Z", 800), (9, "iscsid", "S", 900), (12, "iscsid", "R", 901), (30, "bash", "S", 902)):
             (tmp_path / str(pid)).mkdir()
             (tmp_path / str(pid) / "comm").write_text(name + "\n")
-            (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name} x) S " + " ".join(["0"] * 18) + f" {began} 0 0\n")
+            (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name} x) {state} " + " ".join(["0"] * 18) + f" {began} 0 0\n")
         assert daemon.running_daemon(str(tmp_path), [str(pid_file)]) == "9 900"
         pid_file.write_text("12\n")
         assert daemon.running_daemon(str(tmp_path), [str(pid_file)]) == "12 901"
