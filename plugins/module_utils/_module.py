@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An AnsibleModule that also keeps the secrets of the option ``settings`` to itself."""
+"""An AnsibleModule that also keeps the secrets of options such as ``settings`` to itself."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ _SECRET_NAME = re.compile(r"pass|secret", re.IGNORECASE)
 
 
 class SettingsModule(AnsibleModule):
-    """For modules with the option ``settings``.
+    """For modules with the option ``settings``, or others whose names end so.
 
-    Ansible hides the values of options that are secret as a whole (``no_log``). The option ``settings`` is not, but may hold secrets
-    under some of its names: they are added to what Ansible keeps out of the system's log and out of the result, ``invocation`` included.
+    Ansible hides the values of options that are secret as a whole (``no_log``). These options are not, but may hold secrets
+    under some of their names: they are added to what Ansible keeps out of the system's log and out of the result, ``invocation`` included.
     """
 
     def __init__(self, argument_spec: t.Mapping[str, t.Any], *, supports_check_mode: bool) -> None:
         AnsibleModule.__init__(self, argument_spec, supports_check_mode=supports_check_mode)
 
     def _log_invocation(self) -> None:
-        self.no_log_values.update(settings_secrets(self.params.get("settings")))
+        for option, value in self.params.items():
+            if option.endswith("settings"):
+                self.no_log_values.update(settings_secrets(value))
         AnsibleModule._log_invocation(self)
 
 

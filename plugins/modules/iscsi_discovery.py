@@ -89,6 +89,13 @@ options:
       - Settings for new node records, by their name in the record, such as C(node.startup). They win over those of C(iscsid.conf).
       - With O(update=true) they are also applied to records that exist.
     type: dict
+  discovery_settings:
+    description:
+      - Settings of the discovery record itself, new or not, such as C(discovery.sendtargets.use_discoveryd) or, with O(type=isns),
+        C(discovery.isns.discoveryd_poll_inval). What is not named stays as it is, and in a new record it is as C(iscsid.conf) says.
+      - C(iscsid) asks by itself where C(use_discoveryd) says so. It looks for such records only when it starts.
+      - Credentials may stand here or in O(auth), not in both.
+    type: dict
   add:
     description: Record nodes that are not recorded yet.
     type: bool
@@ -184,6 +191,14 @@ EXAMPLES = r"""
   lunar.iscsi.iscsi_discovery:
     type: isns
     portals: [192.168.56.5]
+
+- name: Let iscsid ask an iSNS server by itself, from its next start on
+  lunar.iscsi.iscsi_discovery:
+    type: isns
+    portals: [192.168.56.5]
+    discovery_settings:
+      discovery.isns.use_discoveryd: true
+      discovery.isns.discoveryd_poll_inval: 60
 
 - name: Forget an array
   lunar.iscsi.iscsi_discovery:
@@ -283,6 +298,7 @@ def main() -> None:
             "link_local": {"type": "bool", "default": False},
             "ifaces": {"type": "list", "elements": "str"},
             "settings": {"type": "dict"},
+            "discovery_settings": {"type": "dict"},
             "add": {"type": "bool", "default": True},
             "update": {"type": "bool", "default": False},
             "prune": {"type": "bool", "default": False},

@@ -75,12 +75,16 @@ class DiscoveryTask:
                 raise InputError(f"option {option}", "is an empty list, which would leave out every node", "Leave the option out to keep all")
         self._filters = Filters(params["targets"], _networks(params["networks"]), params["link_local"])
         self._settings = check_settings(Kind.NODE, params["settings"] or {}, version=self._location.version)
+        self._discovery_settings = check_settings(self._kind, params["discovery_settings"] or {}, version=self._location.version)
         self._auth = check_auth(params["auth"])
         self._timeout = check_timeout(params["timeout"])
         if params["initiator_name"] is not None:
             check_iscsi_name(params["initiator_name"], "option initiator_name")
         if self._kind is Kind.ISNS and self._auth is not None:
             raise InputError("option auth", "is given together with type isns, which knows no CHAP", "Leave it out; auth of iscsi_node is for the nodes")
+        twice = [key for key in self._discovery_settings if ".auth." in key and self._auth is not None]
+        if twice:
+            raise InputError("option discovery_settings", f"has {twice[0]!r}, and auth is given too", "Say it in one of the two")
         if params["method"] == "iscsiadm" and (self._auth is not None or self._root != "/" or params["initiator_name"] is not None):
             raise InputError("option method", "is iscsiadm together with auth, initiator_name or root",
                              "iscsiadm asks from the running host with what is recorded; use method: native")
@@ -112,7 +116,7 @@ class DiscoveryTask:
         """The steps to what the options say."""
         if self._params["state"] == "absent":
             return _plan_absent(self._kind, self._portals, found, self._params["repair"])
-        return _PresentPlan(self._kind, self._params, self._filters, self._settings, self._auth, found).make()
+        return _PresentPlan(self._kind, self._params, self._filters, self._settings, self._discovery_settings, self._auth, found).make()
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
         """Write, all of it under one hold of open-iscsi's lock."""
@@ -132,11 +136,12 @@ class _PresentPlan:
     """The plan of ``state: present``, made of what the portals answered."""
 
     def __init__(self, kind: Kind, params: t.Mapping[str, t.Any], filters: Filters, settings: t.Mapping[str, str],
-                 auth: t.Optional[t.Mapping[str, t.Any]], found: Found) -> None:
+                 discovery_settings: t.Mapping[str, str], auth: t.Optional[t.Mapping[str, t.Any]], found: Found) -> None:
         self._kind = kind
         self._params = params
         self._settings = settings
-        self._auth = auth
+        #: what the record of the discovery itself shall hold
+        self._given = dict(discovery_settings, **({} if auth is None else discovery_auth_settings(auth)))
         self._found = found
         self._database = found.database
         self._problems = list(found.database.problems)
@@ -216,7 +221,6 @@ class _PresentPlan:
 
     def _discovery_steps(self) -> t.Iterator[Step]:
         called, write = _CALLED[self._kind], "write_isns" if self._kind is Kind.ISNS else "write_send_targets"
-        given = None if self._auth is None else discovery_auth_settings(self._auth)
         for answer in self._found.answers:
             if answer.error is not None:
                 continue
@@ -225,14 +229,12 @@ class _PresentPlan:
                 if self._params["repair"]:
                     from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import repair_step, salvage
 
-                    made = self._fresh(answer.portal, salvage(damaged, self._kind, self._found.conf.version)).with_settings(given or {})
+                    made = self._fresh(answer.portal, salvage(damaged, self._kind, self._found.conf.version)).with_settings(self._given)
                     yield repair_step(f"{called} at {answer.portal.address}", damaged, made, (write, answer.portal, made))
                 continue
             stored = self._database.discoveries(self._kind).get(answer.portal.endpoint)
             old = None if stored is None else stored.record
-            new = self._fresh(answer.portal) if old is None else old
-            if given is not None:
-                new = new.with_settings(given)
+            new = (self._fresh(answer.portal) if old is None else old).with_settings(self._given)
             if new != old:
                 yield _record_step(f"record {called} at" if old is None else f"update {called} at", answer.portal.address, old, new,
                                    write, answer.portal, new)

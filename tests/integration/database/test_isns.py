@@ -72,6 +72,22 @@ def test_iscsiadm_goes_on_with_what_we_wrote(host: Host, inside: t.Any) -> None:
     assert SERVER not in host.iscsiadm("-m", "discoverydb", check=False).stdout
 
 
+@pytest.mark.parametrize(("kind", "word", "portal"), [("isns", "isns", SERVER), ("send_targets", "sendtargets", "127.0.0.1:3260")])
+def test_settings_of_the_record_itself(host: Host, inside: t.Any, kind: str, word: str, portal: str) -> None:
+    if kind == "send_targets":
+        host.start_tgtd([ONE], [portal])
+    wanted = {f"discovery.{word}.use_discoveryd": "Yes", f"discovery.{word}.discoveryd_poll_inval": "17"}
+    host.iscsiadm("-m", "discoverydb", "-t", word, "-p", portal, "-o", "new")
+    for key, value in wanted.items():
+        host.iscsiadm("-m", "discoverydb", "-t", word, "-p", portal, "-o", "update", "-n", key, "-v", value)
+    theirs = {path: text for path, text in host.files().items() if path.endswith("_config")}
+    host.clear()
+    done = host.module("iscsi_discovery", type=kind, portals=[portal], discovery_settings=wanted)
+    assert done.get("changed"), done
+    assert {path: text for path, text in host.files().items() if path.endswith("_config")} == theirs
+    assert not host.module("iscsi_discovery", type=kind, portals=[portal], discovery_settings=wanted)["changed"]
+
+
 def test_iscsiadm_deletes_what_we_wrote(host: Host, inside: t.Any) -> None:
     host.module("iscsi_discovery", portals=[SERVER], type="isns")
     host.iscsiadm("-m", "discoverydb", "-t", "isns", "-p", SERVER, "-o", "delete")

@@ -13,7 +13,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule, settings_secrets
 
 SECRET = "plain-secret-of-node"
-SPEC = {"settings": {"type": "dict"}}
+SPEC = {"settings": {"type": "dict"}, "discovery_settings": {"type": "dict"}}
 PASSWORD = "node.session.auth.password"
 
 
@@ -24,13 +24,14 @@ PASSWORD = "node.session.auth.password"
     pytest.param({PASSWORD: [SECRET]}, id="of a wrong type, a list"),
     pytest.param({PASSWORD: {"is": {"it": SECRET}}}, id="of a wrong type, a mapping"),
 ])
+@pytest.mark.parametrize("option", sorted(SPEC))
 @pytest.mark.parametrize("leave", ["exit_json", "fail_json"])
 def test_a_secret_in_settings_is_neither_logged_nor_printed(
-    settings: t.Dict[str, t.Any], leave: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    settings: t.Dict[str, t.Any], option: str, leave: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
     logged: t.List[str] = []
     monkeypatch.setattr(SettingsModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
-    with patch_module_args({"settings": dict(settings, **{"node.startup": "automatic"})}):
+    with patch_module_args({option: dict(settings, **{"node.startup": "automatic"})}):
         module = SettingsModule(SPEC, supports_check_mode=True)
         with pytest.raises(SystemExit):
             getattr(module, leave)(msg="the end")

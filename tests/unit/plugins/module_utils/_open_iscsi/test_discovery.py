@@ -120,6 +120,26 @@ class TestIsns:
         made = plan(db, answers, type="isns", state=state, prune=True)
         assert words(made) == (["record iSNS discovery at 192.0.2.1:3205"] if state == "present" else [])
 
+    def test_settings_of_the_record_itself(self) -> None:
+        made = plan(database(), [answer(portal=self.SERVER)], type="isns", discovery_settings={"discovery.isns.use_discoveryd": True})
+        assert made.steps[0].after["discovery.isns.use_discoveryd"] == "Yes"
+        db = database(discoveries=[send_targets(ASKED)])
+        made = plan(db, [answer()], discovery_settings={"discovery.sendtargets.use_discoveryd": "yes", "discovery.sendtargets.reopen_max": 5})
+        assert words(made) == ["update discovery at 192.0.2.1:3260"]
+        before, after = made.steps[0].before, made.steps[0].after
+        assert {key: after[key] for key in after if before.get(key) != after[key]} == {"discovery.sendtargets.use_discoveryd": "Yes"}
+        assert words(plan(db, [answer()], discovery_settings={"discovery.sendtargets.reopen_max": 5})) == []
+
+    @pytest.mark.parametrize(("given", "says"), [
+        pytest.param({"discovery_settings": {"discovery.isns.use_discoveryd": True}}, "not a setting of sendtargets records", id="of the other type"),
+        pytest.param({"discovery_settings": {"discovery.sendtargets.address": "a"}}, "looked up by", id="of the portal"),
+        pytest.param({"discovery_settings": {"discovery.sendtargets.auth.username": "u"}, "auth": {"method": "CHAP", "username": "u", "password": "p" * 12}},
+                     "auth is given too", id="said twice"),
+    ])
+    def test_wrong_settings_of_the_record(self, given: t.Dict[str, t.Any], says: str) -> None:
+        with pytest.raises(InputError, match=says):
+            DiscoveryTask(discovery_params(**given))
+
     def test_auth_is_refused(self) -> None:
         with pytest.raises(InputError, match="option auth"):
             DiscoveryTask(discovery_params(type="isns", auth={"method": "CHAP", "username": "u", "password": "plaintext-secret"}))
