@@ -56,7 +56,7 @@ def check_timeout(timeout: float, option: str = "timeout") -> float:
 
 
 def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
+    return len(text.encode("utf-8", "replace"))
 
 
 def check_auth(auth: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[t.Mapping[str, t.Any]]:
@@ -67,7 +67,7 @@ def check_auth(auth: t.Optional[t.Mapping[str, t.Any]]) -> t.Optional[t.Mapping[
         value = auth.get(word)
         if value is not None and not 1 <= _bytes(value) <= 255:
             raise InputError(f"option auth.{word}", f"is {_bytes(value)} bytes long", "Give 1 to 255 bytes")
-        if value is not None and (value != value.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", value)):
+        if value is not None and (value != value.strip() or re.search("[\x00-\x1f\x7f-\x9f\ud800-\udc7f\udd00-\udfff]", value)):
             raise InputError(f"option auth.{word}", "begins or ends with white space, or holds a line break or another control character",
                              "open-iscsi keeps it on one line of its record; choose another")
     if auth.get("password_in") is not None and auth["password_in"] == auth["password"]:

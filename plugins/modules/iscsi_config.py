@@ -84,8 +84,8 @@ notes:
 seealso:
   - module: lunar.iscsi.iscsi_node
   - module: lunar.iscsi.iscsi_discovery
-  - ref: lunar.iscsi.initiator <ansible_collections.lunar.iscsi.initiator_role>
-    description: A role that does all that a host needs for its disks.
+  - plugin: lunar.iscsi.initiator
+    plugin_type: role
 """
 
 EXAMPLES = r"""

@@ -71,7 +71,7 @@ class ConfigTask:
         if self._name is not None:
             check_iscsi_name(self._name, "option initiator_name")
         alias = self._alias or ""
-        if len(alias.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES or alias != alias.strip() or re.search(r"[\x00-\x1f\x7f]", alias):
+        if len(alias.encode("utf-8", "replace")) > MAX_NAME_BYTES or alias != alias.strip() or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", alias):
             raise InputError("option initiator_alias", f"is {alias!r}, which is no alias",
                              f"Give at most {MAX_NAME_BYTES} bytes without control characters and without space at the ends")
 
@@ -197,7 +197,7 @@ class ConfigTask:
         if read_bytes(path) != old:
             raise HostError(path, "was changed by someone else while this task looked at it", "Run the task again")
         if old is not None and self._params["backup"]:
-            facts.setdefault("backup_files", []).append(_back_up(path))
+            facts.setdefault("backup_files", []).append(_back_up(path, close))
         if daemon:
             from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.daemon import note
 
@@ -227,11 +227,13 @@ def _text(data: t.Optional[bytes]) -> str:
     return (data or b"").decode("utf-8", "surrogateescape")
 
 
-def _back_up(path: str) -> str:
+def _back_up(path: str, close: bool) -> str:
     """A copy beside the file, with its mode."""
     copy = f"{path}.{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~"
     try:
         shutil.copy2(path, copy)
+        if close:
+            os.chmod(copy, _MODE)
     except OSError as error:
         raise HostError(copy, f"could not be written: {error.strerror or error}", "Check the file system it is on")
     return copy

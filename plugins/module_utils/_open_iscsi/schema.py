@@ -466,6 +466,8 @@ def _check_text(one: Field, value: t.Any) -> str:
     if not isinstance(value, (str, int)) or isinstance(value, bool):
         raise _refuse(one, value, "is not text")
     text = str(value)
+    if re.search("[\ud800-\udc7f\udd00-\udfff]", text):  # those in between stand for bytes that are not UTF-8
+        raise _refuse(one, value, "is no text that can be written")
     if len(text.encode("utf-8", "surrogateescape")) > one.shape.maximum:
         raise _refuse(one, value, "is too long")
     if text != text.strip() or re.search(r"[\x00-\x1f\x7f]", text):

@@ -25,6 +25,7 @@ GOOD: t.Mapping[str, t.Any] = {"method": "CHAP", "username": "host1", "password"
     pytest.param("{}\0", "control character", id="NUL"),
     pytest.param("{}\x0b.", "control character", id="vertical tab"),
     pytest.param("{}\x7f", "control character", id="DEL"),
+    pytest.param("{}\ud800", "control character", id="half a character"),
     pytest.param("{}" + "ü" * 128, "bytes long", id="over 255 bytes"),
 ])
 def test_names_and_secrets_that_no_record_can_hold(word: str, form: str, says: str) -> None:

@@ -143,6 +143,8 @@ class TestFiles:
         pytest.param({"settings": {"node.conn[0].timeo.noop_out_interval": 0}}, "takes 0 only for both", id="not with what is there"),
         pytest.param({"initiator_name": "host1"}, "option initiator_name 'host1'", id="name"),
         pytest.param({"initiator_alias": "a\nb"}, "no alias", id="alias"),
+        pytest.param({"initiator_alias": "a\ud800"}, "no alias", id="no text"),
+        pytest.param({"initiator_name": "iqn.2026-11.org.example:\ud800"}, "not UTF-8", id="no text as a name"),
         pytest.param({"initiator_alias": "a", "state": "absent"}, "option state", id="removing the alias"),
         pytest.param({"restart": True}, "in an image no iscsid runs", id="restart in an image"),
         pytest.param({"timeout": 0}, "option timeout", id="timeout"),

@@ -31,6 +31,7 @@ def test_taken(key: str, value: t.Any, text: str) -> None:
     ("node.startup", "sometimes", "'manual' or 'automatic' or 'onboot'"), (S + "auth.chap_algs", "MD4", "holds 'MD4'"),
     (S + "timeo.replacment_timeout", 5, "Did you mean 'node.session.timeo.replacement_timeout'"), ("node.name", "x", "looked up by"),
     ("iface.mtu", 9000, "belongs to the iface"), (S + "auth.username", "a\nb", "control character"), (S + "auth.username", "x" * 256, "too long"),
+    (S + "auth.username", "a\ud800", "no text that can be written"),
 ])
 def test_refused(key: str, value: t.Any, words: str) -> None:
     with pytest.raises(InputError) as caught:
