@@ -10,6 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, IscsiError
@@ -237,7 +239,39 @@ class TestRestart:
 
 
 def test_every_error_is_a_sentence_without_the_secret(tree: Tree) -> None:
-    for settings in ({PASSWORD: SECRET + "\n"}, {PASSWORD: SECRET * 40}, {"node.session.auth.pasword": SECRET}):
+    for wrong in ({PASSWORD: SECRET + "\n"}, {PASSWORD: SECRET * 40}, {"node.session.auth.pasword": SECRET}):
         with pytest.raises(IscsiError) as caught:
-            tree.run(settings=settings)
+            tree.run(settings=wrong)
         assert SECRET not in caught.value.sentence()
+
+
+_TEXT = st.one_of(st.text(max_size=12), st.sampled_from([
+    "Yes", "no", "automatic", "CRC32C", "0", "7", "-1", "99999999999999999999", "MD5,SHA1", "a # b", " x ", "x=y"]))
+_VALUE = st.one_of(_TEXT, st.integers(), st.booleans(), st.none(), st.floats(), st.lists(_TEXT, max_size=3), st.dictionaries(_TEXT, _TEXT, max_size=2))
+_KEY = st.one_of(st.text(max_size=12), st.sampled_from([
+    "node.startup", PASSWORD, "node.session.auth.username", "node.session.cmds_max", "node.conn[0].iscsi.HeaderDigest", "node.session.auth.chap_algs",
+    "node.conn[0].timeo.noop_out_interval", "discovery.isns.use_discoveryd", "discovery.sendtargets.address", "iscsid.safe_logout", "iscsid.startup",
+    "node.session.auth.password_length", "iface.mtu"]))
+_GIVEN = st.fixed_dictionaries({}, optional={
+    "settings": st.dictionaries(_KEY, _VALUE, max_size=3), "state": st.sampled_from(["present", "absent"]),
+    "initiator_name": st.one_of(_TEXT, st.sampled_from([NAME, OTHER, "eui.0123456789abcdef", "iqn.2026-11.org.example:\ud800"])), "initiator_alias": _TEXT,
+    "backup": st.booleans(), "force": st.booleans(), "timeout": st.floats()})
+
+
+@given(options=_GIVEN, conf=st.one_of(st.none(), st.just(CONF), st.binary(max_size=60)), name=st.one_of(st.none(), st.just(NAMES), st.binary(max_size=60)))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_input_is_done_once_or_refused_whole(tree: Tree, options: t.Dict[str, t.Any], conf: t.Optional[bytes], name: t.Optional[bytes]) -> None:
+    for path, data in ((tree.conf, conf), (tree.name, name)):
+        if data is not None:
+            path.write_bytes(data)
+        elif path.exists():
+            path.unlink()
+    before = [path.read_bytes() if path.exists() else None for path in (tree.conf, tree.name)]
+    try:
+        done = tree.run(**options)
+    except IscsiError as error:
+        assert error.what and error.sentence().isprintable()
+        assert [path.read_bytes() if path.exists() else None for path in (tree.conf, tree.name)] == before
+        return
+    assert done["changed"] == (before != [path.read_bytes() if path.exists() else None for path in (tree.conf, tree.name)])
+    assert not tree.run(**options)["changed"]
