@@ -13,7 +13,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._names import parse_po
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol import isns as requests
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.errors import DroppedError, ProtocolError
 from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.exchanges import DiscoveredTarget
-from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.isns_wire import Message, MessageReader, Tag, render_message
+from ansible_collections.lunar.iscsi.plugins.module_utils._protocol.isns_wire import Function, Message, MessageReader, Tag, render_message
 
 ME = "iqn.2026-11.org.example:me"
 DISK = "iqn.2026-11.org.example:disk"
@@ -118,6 +118,22 @@ def test_registering_for_changes_and_leaving(isns: Isns) -> None:
     assert [answer.status for answer in answers] == [requests.SUCCESS, requests.SUCCESS, 17]
     assert "refuses to send state change notifications" in str(requests.refused(17, "it"))
     assert isns.nodes() == set()
+
+
+def test_the_server_tells_of_a_new_target(isns: Isns) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
+        ears.bind(("127.0.0.1", 0))
+        ears.settimeout(20)
+        port = ears.getsockname()[1]
+        isns.adm("--register", f"initiator={ME}", f"portal=127.0.0.1:{port}/udp,scn-port={port}/udp")
+        answer, = say(isns.port, requests.register_for_changes(ME, 1))
+        assert answer.status == requests.SUCCESS
+        isns.register({DISK: ["192.0.2.1:3260,1"]})
+        reader = MessageReader()
+        reader.feed(ears.recv(65536))
+    told = reader.next_message()
+    assert told is not None and told.function == Function.STATE_CHANGE and told.status is None
+    assert {attribute.text for attribute in told.attributes if attribute.tag == Tag.NODE_NAME} == {ME, DISK}
 
 
 def test_the_longest_name(isns: Isns) -> None:
