@@ -84,8 +84,6 @@ notes:
 seealso:
   - module: lunar.iscsi.iscsi_node
   - module: lunar.iscsi.iscsi_discovery
-  - plugin: lunar.iscsi.initiator
-    plugin_type: role
 """
 
 EXAMPLES = r"""
