@@ -18,13 +18,13 @@ description:
   - Nodes that are bound to the iface get the changed settings too, as C(iscsiadm -o update) does it.
   - The record of an iface with sessions on it is neither changed nor removed. The sessions are named.
   - For an iface that is bound to a network interface, the module looks whether the kernel lets the answers in (C(rp_filter)).
-  - No process is started, except one C(iscsiadm) for O(apply) that has something to apply, and one for O(ping).
+  - No process is started, except one C(iscsiadm) for O(apply) that has something to apply, and one for the O(ping) of an offload adapter.
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.full
   - lunar.iscsi.options.root
 requirements:
-  - C(iscsiadm) (package C(open-iscsi) or C(iscsi-initiator-utils)) for O(apply) and O(ping)
+  - C(iscsiadm) (package C(open-iscsi) or C(iscsi-initiator-utils)) for O(apply) and the O(ping) of an offload adapter
 options:
   name:
     description:
@@ -75,8 +75,9 @@ options:
     default: false
   ping:
     description:
-      - Let the port of an offload adapter ping an address, and return RV(ping). This changes nothing, and is done in check mode too if the iface is there.
-      - For V(tcp) and V(iser), use C(ping -I).
+      - Ping an address through the iface, and return RV(ping). This changes nothing, and is done in check mode too if the iface is there.
+      - Of an offload adapter, its port pings (C(iscsiadm -C ping)). For V(tcp) and V(iser), the module does it itself, through the network interface that
+        the iface is bound to, as C(ping -I) does; an answer is waited for 2 seconds.
     type: dict
     suboptions:
       address:
@@ -103,7 +104,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds that O(apply), and each answer to O(ping), may take.
+    description: Seconds that C(iscsiadm) may take for O(apply) and, in addition to the intervals, for O(ping).
     type: float
     default: 30
 notes:

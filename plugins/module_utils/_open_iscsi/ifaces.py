@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, InUseError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host import files, rp_filter
+from ansible_collections.lunar.iscsi.plugins.module_utils._host import echo, files, rp_filter
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.rp_filter import RpFilter
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
@@ -253,9 +253,9 @@ class IfaceTask:
             return {}
         transport = self._wanted(found.database)[1].get(_TRANSPORT)
         if transport in SOFTWARE:
-            raise InputError("option ping", f"is for ports of offload adapters, and iface {self._name} has the transport {transport}",
-                             f"Use ping -I {found.interface or 'INTERFACE'} {self._ping['address']}")
-        answers = self._iscsiadm.ping(self._name, timeout=self._timeout + self._ping["count"] * (self._ping["interval"] + 1), **self._ping)
+            answers = echo.ping(found.interface, **self._ping)
+        else:
+            answers = self._iscsiadm.ping(self._name, timeout=self._timeout + self._ping["count"] * (self._ping["interval"] + 1), **self._ping)
         return _statistics(f"{self._ping['address']} through iface {self._name}", answers)
 
 

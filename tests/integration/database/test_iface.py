@@ -10,6 +10,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Field, Kind, Type, fields
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import parse_version
 
 if t.TYPE_CHECKING:
     from conftest import Host, Run
@@ -101,6 +106,44 @@ def update_without_driver(host: Host, name: str, settings: Settings) -> None:
     update(host, name, settings)
     for path in paths:
         path.write_text(path.read_text().replace("transport_name = tcp", "transport_name = qla4xxx"))
+
+
+def values(one: Field) -> st.SearchStrategy[str]:
+    """Values of a setting, of which those that open-iscsi takes for "not set" are none."""
+    if one.key in ("iface.ipaddress", "iface.subnet_mask", "iface.gateway"):
+        return st.just("192.0.2.9")
+    if one.key == "iface.initiatorname":
+        return st.text("abc0", min_size=1, max_size=60).map("iqn.2026-11.org.example:{}".format)
+    if one.type is Type.INT:
+        most = {"iface.vlan_id": 4095, "iface.vlan_priority": 7}.get(one.key, one.shape.maximum)
+        return st.integers(one.shape.minimum, most).map(str)
+    if one.choices:
+        return st.sampled_from(one.choices)
+    letters = st.characters(exclude_categories=["Cc", "Cs", "Z"], exclude_characters="/")
+    return st.text(letters, min_size=1, max_size=20).filter(lambda text: len(text.encode()) <= min(one.shape.maximum, 15))
+
+
+# the transport is one whose driver is there; a binding by hardware address is another case
+KNOWN = {key: one for key, one in fields(Kind.IFACE, parse_version("2.1.8")).items()
+         if not one.read_only and one.family != 6 and key not in ("iface.transport_name", "iface.hwaddress")}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_settings=st.lists(st.sampled_from(sorted(KNOWN)), unique=True, min_size=1).flatmap(
+    lambda keys: st.fixed_dictionaries({key: values(KNOWN[key]) for key in keys})))
+def test_random_settings_are_written_shown_and_changed_as_by_iscsiadm(host: Host, run: Run, given_settings: t.Dict[str, str]) -> None:
+    host.clear()
+    host.iscsiadm("-m", "iface", "-I", "san0", "-o", "new")
+    host.iscsiadm("-m", "iface", "-I", "san0", "-o", "update", *(word for key, value in given_settings.items() for word in ("-n", key, "-v", value)))
+    theirs = host.files()
+    host.clear()
+    assert run("iscsi_iface", name="san0", settings=given_settings)["changed"]
+    assert host.files() == theirs
+    shown = dict(line.split(" = ", 1) for line in host.iscsiadm("-m", "iface", "-I", "san0").stdout.splitlines() if " = " in line)
+    assert {key: shown.get(key) for key in given_settings} == given_settings
+    # iscsiadm writes it again, and nothing is left to do
+    host.iscsiadm("-m", "iface", "-I", "san0", "-o", "update", "-n", "iface.mtu", "-v", given_settings.get("iface.mtu", "0"))
+    assert host.files() == theirs and not run("iscsi_iface", name="san0", settings=given_settings)["changed"]
 
 
 def test_what_is_set_is_not_reset(host: Host, run: Run) -> None:
@@ -263,9 +306,31 @@ class TestOnTheRunningSystem:
     def test_a_software_iface_has_no_port(self, host: Host) -> None:
         refused = self.inside(host, name="san0", apply=True)
         assert refused["failed"] and "offload" in refused["msg"] and host.files() == {}
-        self.inside(host, name="san0", settings={"iface.net_ifacename": "lo"})
-        refused = self.inside(host, name="san0", ping={"address": "127.0.0.1"})
-        assert refused["failed"] and "ping -I lo 127.0.0.1" in refused["msg"]
+
+    def test_ping_goes_through_the_interface_that_the_iface_is_bound_to(self, host: Host, counted: Path) -> None:
+        """The witness is a neighbour in another network namespace, which answers on one interface only."""
+        host.run("ip", "netns", "add", "lunar-array")
+        try:
+            for name, peer, address in (("san7", "peer7", "192.0.2.129/25"), ("san8", "peer8", "198.51.100.1/24")):
+                host.run("ip", "link", "add", name, "type", "veth", "peer", "name", peer)
+                host.run("ip", "link", "set", peer, "netns", "lunar-array")
+                host.run("ip", "address", "add", address, "dev", name)
+                host.run("ip", "link", "set", name, "up")
+                host.run("ip", "-n", "lunar-array", "link", "set", peer, "up")
+            host.run("ip", "-n", "lunar-array", "address", "add", "192.0.2.130/25", "dev", "peer7")
+            good = self.inside(host, name="san7", settings={"iface.net_ifacename": "san7"}, ping={"address": "192.0.2.130", "count": 3})
+            assert good["ping"] == {"sent": 3, "answered": 3, "failed": []} and good["problems"] == []
+            bad = self.inside(host, name="san8", settings={"iface.net_ifacename": "san8"}, ping={"address": "192.0.2.130"})
+            assert bad["ping"]["answered"] == 0 and bad["ping"]["failed"][0]["reason"] and "did not answer 1 of 1 pings" in bad["problems"][0]["what"]
+            free = self.inside(host, name="unbound", ping={"address": "192.0.2.130"})
+            assert free["ping"]["answered"] == 1
+            assert self.inside(host, name="unbound", ping={"address": "::1"}, settings={})["ping"]["answered"] == 1
+            again = self.inside(host, name="san7", settings={"iface.net_ifacename": "san7"}, ping={"address": "192.0.2.130"}, _ansible_check_mode=True)
+            assert not again["changed"] and again["ping"]["answered"] == 1
+            assert "ping" not in self.inside(host, name="new", ping={"address": "192.0.2.130"}, _ansible_check_mode=True)
+            assert counted.read_text() == ""
+        finally:
+            host.run("ip", "netns", "del", "lunar-array")
 
     def test_rp_filter(self, host: Host) -> None:
         def value(name: str, to: t.Optional[int] = None) -> str:
