@@ -81,7 +81,7 @@ findings:
         - V(orphan_link), V(strange_link), V(no_link), links that lead to no node, are not named for one, or are missing.
         - V(no_record), the folder of a discovery without its record.
         - V(misplaced), a file that is named for another node than it says to be.
-        - V(permissions), files and folders that others may write, and files with secrets that others may read.
+        - V(permissions), files and folders that others may write, and files with secrets that others may read, C(iscsid.conf) among them.
         - V(stale_lock), the lock of the database, held by nobody.
         - V(next_version), records that another version of open-iscsi takes for something else.
         - V(family), an iface whose name and address are of different address families.

@@ -10,13 +10,14 @@ import re
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import under_root
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import TPGT_UNKNOWN, NodeKey, Portal, normalise_host
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, as_read
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import CONF, HostConf, as_read
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.lock import stale_lock
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import check_family, new_iface, new_isns, new_node, new_send_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Field, Kind, Type, check_settings, discovery_text, fields
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Field, Kind, Type, check_settings, discovery_text, fields
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Database, Discovery, Fault, Stored, discovered_by
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
 
@@ -68,6 +69,7 @@ def more_faults(database: Database, conf: HostConf) -> t.List[Fault]:
         found.extend(_faults_of(entry, conf.version))
     found.extend(_read_otherwise_later(database, conf.version))
     found.extend(_permissions(database.location))
+    found.extend(_open_configuration(database.location, conf))
     stale = stale_lock(database.location)
     if stale is not None:
         found.append(Fault("stale_lock", database.location.lock, stale, "Remove the file", database.location.lock))
@@ -185,6 +187,14 @@ def _permissions(location: Location) -> t.Iterator[Fault]:
                     others = "" if found.st_uid == owner.st_uid else f" and belongs to user {found.st_uid}"
                     yield Fault("permissions", path, f"has mode {mode:04o}{others}; whoever may read it has its secrets, whoever may write it can change them",
                                 f"Give it mode {right_mode(is_file):04o} and owner {owner.st_uid}", path)
+
+
+def _open_configuration(location: Location, conf: HostConf) -> t.Iterator[Fault]:
+    """iscsid.conf, where it has secrets and others may read it."""
+    path = under_root(location.root, CONF)
+    found = _stat(path)
+    if found is not None and found.st_mode & _OPEN_TO_OTHERS and any(conf.iscsid.get(key) for key in SECRET_KEYS):
+        yield Fault("permissions", path, f"has mode {found.st_mode & 0o7777:04o} and holds secrets", f"Give it mode {right_mode(True):04o}", path)
 
 
 def right_mode(is_file: bool) -> int:

@@ -87,7 +87,7 @@ def test_what_real_versions_stored_is_whole(tmp_path: Path, name: str, iscsid: s
     for path, to in fixture.links[iscsid].items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).symlink_to(to)
-    location = Location("/", str(tmp_path), fixture.database, str(tmp_path / "lock"), fixture.version)
+    location = Location(str(tmp_path), str(tmp_path), fixture.database, str(tmp_path / "lock"), fixture.version)
     held = read_database(location)
     assert held.nodes and held.problems == []
     faults = more_faults(held, conf(**parse_iscsid_conf(fixture.confs[iscsid]))._replace(version=fixture.version))
@@ -133,6 +133,20 @@ def test_a_secret_is_not_shown(tmp_path: Path) -> None:
     filled(tmp_path, password=SECRET * 20)
     found = run(tmp_path, repair=True)
     assert checks(found) == ["bad_value"] and SECRET not in str(found) and "secret" in found["findings"][0]["what"]
+
+
+@pytest.mark.parametrize(("text", "mode", "found"), [
+    ("node.startup = manual\n", 0o644, []), (f"node.session.auth.password = {SECRET}\n", 0o600, []),
+    (f"node.session.auth.password = {SECRET}\n", 0o640, ["permissions"]), (f"#node.session.auth.password = {SECRET}\n", 0o644, []),
+])
+def test_a_configuration_with_secrets_is_for_root_alone(tmp_path: Path, text: str, mode: int, found: t.List[str]) -> None:
+    filled(tmp_path)
+    path = tmp_path / "etc/iscsi/iscsid.conf"
+    path.write_text(text)
+    path.chmod(mode)
+    done = run(tmp_path, repair=True)
+    assert checks(done) == found and SECRET not in str(done) and done["problems"] == []
+    assert path.stat().st_mode & 0o777 == (0o600 if found else mode) and path.read_text() == text
 
 
 def live(*keys: NodeKey) -> t.List[SessionKey]:
