@@ -162,6 +162,7 @@ SECOND = NodeKey(ONE, A._replace(tpgt=2))
     pytest.param([NodeKey(ONE, A), SECOND], [], id="both-have-sessions"),
     pytest.param([SECOND._replace(portal=A._replace(tpgt=None))], [], id="a-session-whose-tag-is-not-known"),
     pytest.param([SECOND._replace(target=TWO)], [], id="a-session-of-another-target"),
+    pytest.param([SECOND._replace(portal=A._replace(tpgt=3))], [], id="a-session-with-a-tag-that-is-not-recorded"),
 ])
 def test_of_two_tags_the_one_with_a_session_stays(sessions: t.Sequence[NodeKey], goes: t.List[str]) -> None:
     db = database(node(ONE, A), node(ONE, SECOND.portal))
