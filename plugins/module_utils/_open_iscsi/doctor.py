@@ -205,17 +205,18 @@ class _Mender:
     # nodes
 
     def _doubled(self) -> t.Iterator[Step]:
-        """Of several tags, the one with sessions stays; and any tag rather than none, since iscsiadm finds neither beside it."""
+        """Of several tags, those with sessions stay; and any tag rather than none, since iscsiadm finds neither beside it.
+
+        Which of those that stay is right, only the target knows.
+        """
         for target, endpoint, tags in doubled_tags(self._database):
             here = self._database.nodes_of(target, endpoint)
             live = {session.key.portal.tpgt for session in self._found.sessions if any(session.belongs_to(key) for key in here)} - {None}
             staying = [tag for tag in tags if tag in live] or [tag for tag in tags if tag is not None]
-            if len(staying) > 1:
-                continue  # only the target knows which of them it gives
             for key in sorted((key for key in here if key.portal.tpgt not in staying), key=str):
                 self._leaving.add(key)
                 work = ("writer", self._database.nodes[key].path, "delete_node", key)
-                yield forget_step(key, f"the portal has the tag {staying[0]}", self._database, work)
+                yield forget_step(key, f"the portal has the tag {' or '.join(map(str, staying))}", self._database, work)
 
     def _damaged_nodes(self) -> t.Iterator[Step]:
         for key, damaged in sorted(self._database.damaged.items(), key=lambda item: str(item[0])):

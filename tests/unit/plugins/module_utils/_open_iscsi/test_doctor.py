@@ -135,6 +135,26 @@ def test_a_secret_is_not_shown(tmp_path: Path) -> None:
     assert checks(found) == ["bad_value"] and SECRET not in str(found) and "secret" in found["findings"][0]["what"]
 
 
+def test_nor_is_one_that_came_into_another_setting(tmp_path: Path) -> None:
+    filled(tmp_path)
+    path = next(tmp_path.rglob("default"))
+    path.write_text(path.read_text().replace("node.startup = manual", f"node.startup = {SECRET}").replace("32\n", f"32{SECRET}\n"))
+    found = run(tmp_path)
+    assert checks(found) == ["bad_value", "bad_value"] and SECRET not in str(found)
+    assert SECRET not in str(run(tmp_path, repair=True, check=True)) and SECRET not in str(run(tmp_path, repair=True)) and SECRET not in path.read_text()
+
+
+@pytest.mark.parametrize("text", [None, "", "\0\0\0"], ids=["gone", "empty", "zeroes"])
+def test_an_iface_comes_back_for_a_damaged_node_too(tmp_path: Path, text: t.Optional[str]) -> None:
+    location = filled(tmp_path, nodes=[NodeKey(ONE, A, "san0"), NodeKey(TWO, B, "san0")])
+    whole, iface = tree(tmp_path), Path(location.ifaces) / "san0"
+    next(path for path in tmp_path.rglob("san0") if TWO in str(path)).write_text("")
+    iface.unlink() if text is None else iface.write_text(text)
+    done = run(tmp_path, repair=True)
+    assert len(done["steps"]) == 2 and done["problems"] == []
+    assert {name: held for name, held in tree(tmp_path).items() if "damaged" not in name} == whole
+
+
 @pytest.mark.parametrize(("text", "mode", "found"), [
     ("node.startup = manual\n", 0o644, []), (f"node.session.auth.password = {SECRET}\n", 0o600, []),
     (f"node.session.auth.password = {SECRET}\n", 0o640, ["permissions"]), (f"#node.session.auth.password = {SECRET}\n", 0o644, []),
@@ -169,6 +189,13 @@ def test_of_two_tags_the_one_with_a_session_stays(sessions: t.Sequence[NodeKey],
     found = doctor.Found(db, conf(), live(*sessions), [Fault("duplicate_tpgt", "x", "y", "z")])
     made = doctor.DoctorTask({"root": "/", "repair": True}).plan(found)
     assert [str(step) for step in made.steps] == goes
+
+
+def test_any_tag_is_better_than_none() -> None:
+    none = NodeKey(ONE, A._replace(tpgt=None))
+    db = database(node(ONE, none.portal), node(ONE, A), node(ONE, SECOND.portal))
+    made = doctor.DoctorTask({"root": "/", "repair": True}).plan(doctor.Found(db, conf(), live(none), [Fault("duplicate_tpgt", "x", "y", "z")]))
+    assert [str(step) for step in made.steps] == [f"forget node {none} (the portal has the tag 1 or 2)"]
 
 
 def test_an_iface_comes_back_only_if_its_nodes_agree(tmp_path: Path) -> None:
