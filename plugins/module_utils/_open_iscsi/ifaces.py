@@ -25,7 +25,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_iface, rebound_node, updated_iface
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ports import differing_port
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, record_sides
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import iface_anew, repair_step
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, iface_anew, repair_step
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, fields
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey, read_session_keys
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, Problem, read_database
@@ -179,6 +179,7 @@ class IfaceTask:
 
     def _gone(self, found: Found) -> t.List[Step]:
         old, bound = self._stored(found.database), self._bound(found.database)
+        bound.extend(sorted((key for key in found.database.damaged if key.iface == self._name), key=str))
         steps: t.List[Step] = []
         damaged = found.database.damaged_ifaces.get(self._name)
         if old is None and damaged is None:
@@ -186,7 +187,11 @@ class IfaceTask:
         if bound and not self._params["force"]:
             raise InUseError(f"iface {self._name}", [f"node {key}" for key in bound],
                              "Record these nodes with another iface and remove them (iscsi_node), or say force: true to remove them together with the iface")
-        steps.extend(Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete_node", key)) for key in bound)
+        for key in bound:
+            if key in found.database.damaged:
+                steps.append(forget_step(key, "damaged", found.database, ("delete_node", key)))
+            else:
+                steps.append(Step("forget node", str(key), *record_sides(found.database.nodes[key].record, None), work=("delete_node", key)))
         shown = record_sides(old, None)[0] if damaged is None else f"{damaged.path} {damaged.what}\n"
         steps.append(Step("forget iface", self._name, shown, None, work=("delete_iface", self._name)))
         if found.lasting is not None and not found.shared:

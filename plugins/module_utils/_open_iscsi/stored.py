@@ -141,7 +141,7 @@ class Database:
             return self.ifaces[name].record
         if name in BUILT_IN_IFACES:
             return Record(Kind.IFACE, {"iface.iscsi_ifacename": name, "iface.transport_name": name}, self.location.version)
-        raise InputError(f"iface {name}", f"has no record in {self.location.ifaces}", "Create it first")
+        raise InputError(f"iface {name}", f"has no record in {self.location.ifaces}", "Create it first (iscsi_iface)")
 
 
 def as_discovery(asked: t.Union[Discovery, Portal]) -> Discovery:

@@ -101,6 +101,14 @@ class TestBoundNodes:
         assert words(made) == [f"forget node {ON_SAN0}", "forget iface san0"]
 
 
+    def test_damaged_ones_are_bound_too(self) -> None:
+        db = database(ifaces={"san0": "tcp"}, damaged={ON_SAN0: "node.startup = a"})
+        with pytest.raises(InUseError) as caught:
+            plan(db, state="absent")
+        assert caught.value.users == (f"node {ON_SAN0}",)
+        assert words(plan(db, state="absent", force=True)) == [f"forget node {ON_SAN0} (damaged)", "forget iface san0"]
+
+
 class TestWhatTheKernelLetsIn:
     @pytest.mark.parametrize(("of_all", "own", "strict"), [
         (0, 0, False), (0, 1, True), (0, 2, False), (1, 0, True), (1, 1, True), (1, 2, False), (2, 0, False), (2, 1, False), (2, 2, False), (None, 1, True),
