@@ -87,6 +87,7 @@ def _faults_of(entry: Entry, version: Version) -> t.Iterator[Fault]:
                     "Set it anew, or say repair: true to have what a new record would have", path, entry.key)
     if misread(entry, version):
         held = record.get("node.discovery_type") or "nothing"
+        held = held if held == "nothing" or held in fields(Kind.NODE)["node.discovery_type"].choices else "something else"
         yield Fault("next_version", entry.name, f"has {held} for node.discovery_type, as another open-iscsi wrote it; this one takes it for another kind of"
                     " node than its link says", "Say repair: true to have it written as this open-iscsi does", path, entry.key)
     if record.kind in (Kind.NODE, Kind.IFACE):

@@ -135,13 +135,15 @@ def stale_lock(location: Location) -> t.Optional[str]:
     iscsid takes it for moments only. Of the other programs, the holder is one that ran already when it was taken.
     """
     path = location.lock
+    ours = os.path.join(location.lock_folder, _OURS)
     try:
         taken = os.stat(path).st_ctime
+        is_ours = os.path.exists(ours) and os.path.samefile(ours, path)
     except OSError:
         return None
+    if is_ours:
+        return None if _is_flocked(ours) else "was left by a task of this collection that was killed"
     age = time.time() - taken
-    if _is_left_by_us(location):
-        return "was left by a task of this collection that was killed"
     if age < _STALE_AFTER or (location.root == "/" and running_programs(("iscsiadm", "iscsistart"), before=taken)):
         return None
     return f"is held since {int(age)} s, and nobody who could hold it is running: it was left by a process that was killed"
@@ -153,20 +155,17 @@ def remove_stale_lock(location: Location) -> None:
         remove_file(location.lock)
 
 
-def _is_left_by_us(location: Location) -> bool:
-    """Whether the lock is a link to our file, and no task has that locked."""
-    ours = os.path.join(location.lock_folder, _OURS)
+def _is_flocked(path: str) -> bool:
+    """Whether a task has our file locked."""
     try:
-        if not os.path.samefile(ours, location.lock):
-            return False
-        descriptor = os.open(ours, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return False
+        return True  # nothing is known then
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError:
         return False
+    except OSError:
+        return True
     finally:
         os.close(descriptor)
 
