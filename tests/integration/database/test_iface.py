@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Field, Kind, Type, fields
@@ -243,6 +243,29 @@ def test_wrong_input_is_a_sentence_and_changes_nothing(host: Host, run: Run, opt
     failed = run("iscsi_iface", **options)
     assert failed["failed"] and says in failed["msg"] and "Traceback" not in failed["msg"], failed["msg"]
     assert host.files() == {}
+
+
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2**40), st.text(max_size=80), st.lists(st.text(max_size=5), max_size=2),
+    st.dictionaries(st.sampled_from([*sorted(KNOWN), "iface.colour", "node.startup", ""]), st.one_of(st.integers(-9, 2**33), st.text(max_size=20)), max_size=3),
+    st.sampled_from(["san0", "absent", "present", "tcp", "iser", "set", "../x", "iface.example", "1e9", "inf", "nan", "fd00::1", "\udc80", "\0"]))
+OPTIONS = ("name", "state", "transport", "settings", "force", "rp_filter", "apply", "ping", "repair", "timeout", "colour")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(options=st.dictionaries(st.sampled_from(OPTIONS), anything, max_size=4), name=st.sampled_from(["san0", "other", None]))
+def test_whatever_is_given_the_answer_is_a_sentence(host: Host, run: Run, options: t.Dict[str, t.Any], name: t.Optional[str]) -> None:
+    # of a number for an option with suboptions, ansible-core itself makes a traceback
+    assume(not isinstance(options.get("ping"), (bool, int)))
+    host.clear()
+    host.iscsiadm("-m", "iface", "-I", "san0", "-o", "new")
+    bind(host, "san0")
+    before = host.files()
+    done = run("iscsi_iface", **({"name": name} if name else {}), **{key: value for key, value in options.items() if key != "name" or not name})
+    if done.get("failed"):
+        assert done["msg"] and "Traceback" not in str(done) and not done.get("changed") and host.files() == before
+    else:
+        host.iscsiadm("-m", "iface")  # it can still list them
 
 
 def test_from_one_binding_to_another(host: Host, run: Run) -> None:
