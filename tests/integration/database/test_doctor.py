@@ -200,6 +200,11 @@ def test_an_iface_of_two_families_is_named_and_left(host: Host, run: Run) -> Non
     host.iscsiadm("-m", "iface", "-I", "named4", "-o", "new")
     host.iscsiadm("-m", "iface", "-I", "named4", "-o", "update", "-n", "iface.ipaddress", "-v", "fd00::9")
     assert host.iscsiadm("-m", "iface", check=False).returncode == 7
+    # nor is a node bound to it: iscsiadm would do that, and then list no node of this host
+    refused = run("iscsi_node", nodes=[{"target": ONE, "portals": [PORTAL], "ifaces": ["named4"]}])
+    assert refused["failed"] and "could list no iface and no node" in refused["msg"] and not (host.etc / "nodes").exists()
+    host.iscsiadm("-m", "node", "-o", "new", "-T", ONE, "-p", PORTAL, "-I", "named4")
+    assert host.iscsiadm("-m", "node", check=False).returncode == 7
     done = run("iscsi_db", repair=True)
     assert "family" in checks(done) and "with 'ipv6' in it" in done["problems"][0]["remedy"] and not done["changed"]
 
