@@ -218,6 +218,21 @@ def make_link(to: str, path: str) -> bool:
     return True
 
 
+def set_mode(path: str, mode: int, owner: int) -> None:
+    """Give a file or folder its mode and its owner; it must not be a symbolic link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _failed(path, "opened", error) from error
+    try:
+        os.fchown(descriptor, owner, -1)
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        raise _failed(path, "given its mode", error) from error
+    finally:
+        os.close(descriptor)
+
+
 def remove_file(path: str) -> bool:
     """Remove a file or a link; whether there was one."""
     try:

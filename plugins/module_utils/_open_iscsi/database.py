@@ -132,14 +132,28 @@ class DatabaseWriter:
     def write_iface(self, name: str, record: Record) -> None:
         if name in BUILT_IN_IFACES:
             raise InputError(f"iface {name}", "is built into open-iscsi and has no record", "Give your iface another name")
+        self._keep_aside(self.database.damaged_ifaces.get(name))
         self._write(os.path.join(self._location.ifaces, name), record, self.database.ifaces.get(name))
 
     def delete_iface(self, name: str) -> bool:
-        """Remove an iface's record; whether there was one. Nodes bound to it stay."""
-        if name not in self.database.ifaces:
+        """Remove an iface's record; whether there was one. Nodes bound to it stay. What a damaged file held is kept aside."""
+        found = self.database.ifaces.get(name) or self._keep_aside(self.database.damaged_ifaces.get(name))
+        if found is None:
             return False
-        self._remove(self.database.ifaces[name].path)
+        self._remove(found.path)
         return True
+
+    # what is no record, and what is to be looked at again later
+
+    def remove(self, path: str, stop: str = "") -> None:
+        """Remove a file or a link that belongs to no record, and up to the folder ``stop`` the folders that become empty."""
+        self._remove(path, stop)
+
+    def keep_copy(self, path: str) -> None:
+        """Keep aside what a file holds now, before it is changed or removed."""
+        data = files.read_bytes(path)
+        if data:
+            self._keep(path, data)
 
     # the disk
 
@@ -178,10 +192,18 @@ class DatabaseWriter:
     def _keep_aside(self, damaged: t.Optional[Damaged]) -> t.Optional[Damaged]:
         """Plan a copy of a damaged file in the folder ``damaged`` of the database, where open-iscsi looks for no records; an older copy stays."""
         if damaged is not None and damaged.text:
-            copy = os.path.join(self._location.folder, KEPT_ASIDE, os.path.relpath(damaged.path, self._location.folder))
-            number = next(number for number in itertools.count(1) if not os.path.lexists(f"{copy}.{number}"))
-            self._kept_aside[f"{copy}.{number}"] = damaged.text.encode("utf-8", "surrogateescape")
+            self._keep(damaged.path, damaged.text.encode("utf-8", "surrogateescape"))
         return damaged
+
+    def _keep(self, path: str, data: bytes) -> None:
+        copy = os.path.join(self._location.folder, KEPT_ASIDE, os.path.relpath(path, self._location.folder))
+        number = next(number for number in itertools.count(1) if not os.path.lexists(f"{copy}.{number}"))
+        self._kept_aside[f"{copy}.{number}"] = data
+
+    @property
+    def kept_aside(self) -> t.List[str]:
+        """The copies that ``flush`` will make, sorted."""
+        return sorted(self._kept_aside)
 
     def _write(self, path: str, record: Record, found: t.Optional[Stored] = None) -> None:
         version = self._location.version

@@ -10,7 +10,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
-from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step, redact
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, ISNS_PORT, NodeKey, Portal, check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker, discovery_auth_settings
@@ -19,8 +19,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database i
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database, Discovery, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_isns, new_node, new_send_targets
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import SECRET_KEYS, Kind, check_settings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, record_sides
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey, read_session_keys
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import WantedNode
 
@@ -317,17 +317,6 @@ def _plan_absent(kind: Kind, portals: t.Sequence[Portal], found: Found, repair: 
 def _record_step(action: str, subject: str, old: t.Optional[Record], new: t.Optional[Record], *work: t.Any) -> Step:
     """A step whose work is a method of the writer by name, and its arguments."""
     return Step(action, subject, *record_sides(old, new), work=work)
-
-
-def record_sides(old: t.Optional[Record], new: t.Optional[Record]) -> t.Tuple[t.Optional[t.Dict[str, str]], t.Optional[t.Dict[str, str]]]:
-    """Both sides of a diff of records, secrets as stars; a secret that changes shows that it does, not what it is."""
-    before = None if old is None else redact(old.settings, SECRET_KEYS)
-    after = None if new is None else redact(new.settings, SECRET_KEYS)
-    if old is not None and new is not None and before is not None and after is not None:
-        for key in SECRET_KEYS:
-            if key in before and key in after and old.get(key) and new.get(key) and old.get(key) != new.get(key):
-                after[key] += " (changed)"
-    return before, after
 
 
 def _entry(key: NodeKey) -> t.Dict[str, str]:

@@ -179,6 +179,23 @@ class Iscsiadm:
             raise IscsiadmError(result)
         return parse_discovered(result.stdout)
 
+    def apply_iface(self, name: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Give the port of an offload adapter the network settings of its iface record; raises ``IscsiadmError``."""
+        result = self.runner.run([self._tool, *apply_iface_arguments(name)], timeout=timeout)
+        if result.code != Exit.SUCCESS:
+            raise IscsiadmError(result)
+
+    def ping(self, name: str, address: str, *, count: int, size: int, interval: int, timeout: float = DEFAULT_TIMEOUT) -> t.List[t.Tuple[int, str]]:
+        """Let the port of an offload adapter ping an address: the number of each packet, and why it got no answer, empty where it got one.
+
+        Raises ``IscsiadmError`` where it did not come to a ping.
+        """
+        result = self.runner.run([self._tool, *ping_arguments(name, address, count=count, size=size, interval=interval)], timeout=timeout)
+        answers = parse_pings(result.stdout)
+        if not answers:  # the exit code is that of the last packet, so it says nothing where there are answers
+            raise IscsiadmError(result)
+        return answers
+
     def version(self) -> str:
         """What ``iscsiadm --version`` says, as 2.1.8."""
         result = self.runner.run([self._tool, "--version"], timeout=10.0)
@@ -242,6 +259,26 @@ def rescan_arguments(sid: int) -> t.List[str]:
 def discover_arguments(portal: Portal, how: str = "sendtargets") -> t.List[str]:
     """Discovery that writes no node record. ``discoverydb`` and not ``discovery``: that one ignores the stored CHAP."""
     return ["-m", "discoverydb", "-t", how, "-p", portal.address, "-o", "nonpersistent", "--discover"]
+
+
+def apply_iface_arguments(name: str) -> t.List[str]:
+    """Network settings of one iface into its port."""
+    return ["-m", "iface", "-I", name, "-o", "apply"]
+
+
+def ping_arguments(name: str, address: str, *, count: int, size: int, interval: int) -> t.List[str]:
+    """Ping through one iface; ``size`` in bytes, ``interval`` in seconds."""
+    return ["-m", "iface", "-I", name, "-C", "ping", "-a", address, "-b", str(size), "-c", str(count), "-i", str(interval)]
+
+
+def parse_pings(text: str) -> t.List[t.Tuple[int, str]]:
+    """Read lines of ``Ping 1 completed`` and ``Ping 2 failed: timed out`` (usr/iscsiadm.c, exec_ping_op)."""
+    found = []
+    for line in text.splitlines():
+        words = line.strip().split(" ", 3)
+        if len(words) >= 3 and words[0] == "Ping" and words[1].isdigit() and words[2] in ("completed", "failed:"):
+            found.append((int(words[1]), "" if words[2] == "completed" else words[3] if len(words) > 3 else "no reason was given"))
+    return found
 
 
 def parse_discovered(text: str) -> t.List[t.Tuple[str, Portal]]:

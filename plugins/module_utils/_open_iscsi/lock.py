@@ -12,12 +12,15 @@ import time
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, LockedError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, remove_empty_folders_up_to
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, remove_empty_folders_up_to, remove_file
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import Location
 
 _OURS = "lock.lunar"
 _PAUSE = 0.01  # seconds, as iscsiadm does
 DEFAULT_WAIT = 30.0
+#: seconds after which a lock is looked at; iscsiadm itself gives up after 30
+_STALE_AFTER = 60.0
+_CLOCK_STEP = 1.0
 
 
 class DatabaseLock:
@@ -126,15 +129,60 @@ class DatabaseLock:
         return LockedError(path, held + ", but neither iscsiadm nor iscsid is running", "It is stale, left by a process that was killed: remove the file")
 
 
-def running_programs(names: t.Sequence[str]) -> t.List[str]:
-    """Which of these programs run now, each as ``name (pid 12)``; from /proc, without a process of our own."""
+def stale_lock(location: Location) -> t.Optional[str]:
+    """What is wrong with the lock, where it is there and nobody can be holding it; None otherwise.
+
+    iscsid takes it for moments only. Of the other programs, the holder is one that ran already when it was taken.
+    """
+    path = location.lock
+    ours = os.path.join(location.lock_folder, _OURS)
+    try:
+        taken = os.stat(path).st_ctime
+        is_ours = os.path.exists(ours) and os.path.samefile(ours, path)
+    except OSError:
+        return None
+    if is_ours:
+        return None if _is_flocked(ours) else "was left by a task of this collection that was killed"
+    age = time.time() - taken
+    if age < _STALE_AFTER or (location.root == "/" and running_programs(("iscsiadm", "iscsistart"), before=taken)):
+        return None
+    return f"is held since {int(age)} s, and nobody who could hold it is running: it was left by a process that was killed"
+
+
+def remove_stale_lock(location: Location) -> None:
+    """Remove it if it is (still) stale."""
+    if stale_lock(location) is not None:
+        remove_file(location.lock)
+
+
+def _is_flocked(path: str) -> bool:
+    """Whether a task has our file locked."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return True  # nothing is known then
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def running_programs(names: t.Sequence[str], before: t.Optional[float] = None) -> t.List[str]:
+    """Which of these programs run now, each as ``name (pid 12)``; from /proc, without a process of our own.
+
+    ``before`` leaves out those that were started later than this time.
+    """
     found: t.List[str] = []
     for pid in sorted((name for name in os.listdir("/proc") if name.isdigit()), key=int):
         try:
             with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
                 name = file.read().strip()
+            started = os.stat(f"/proc/{pid}").st_ctime
         except OSError:
             continue
-        if name in names:
+        if name in names and (before is None or started <= before + _CLOCK_STEP):
             found.append(f"{name} (pid {pid})")
     return found

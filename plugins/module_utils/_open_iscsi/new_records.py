@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, TPGT_UNKNOWN, Portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import DEFAULT_PORT, TPGT_UNKNOWN, NodeKey, Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import as_read, settings_from_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, discovery_text, fields
@@ -42,11 +42,7 @@ def new_node(
         settings.update(_iface_settings(iface, version))
     elif how.kind in (Kind.SEND_TARGETS, Kind.ISNS):
         settings["iface.transport_name"] = "tcp"
-    if portal.tpgt is None and iface_family(settings, version) == 6:
-        # iscsiadm reads a record without tag before it knows the iface, and takes the settings of IPv6 ifaces in it for unknown ones
-        raise InputError(f"node {target} at {portal} via iface {settings['iface.iscsi_ifacename']}",
-                         "has an IPv6 iface and no portal group tag; with such a record iscsiadm could list no node of this host any more",
-                         "Write the portal group tag behind the portal: address:port,tpgt")
+    _refuse_unlistable(f"node {target} at {portal} via iface {settings['iface.iscsi_ifacename']}", portal, settings, version)
     if how.kind is Kind.FW:
         settings["node.startup"] = settings["node.conn[0].startup"] = "onboot"
     return _record(Kind.NODE, settings, version)
@@ -58,6 +54,28 @@ def new_iface(name: str, settings: t.Optional[t.Mapping[str, str]] = None, *, ve
     made["iface.iscsi_ifacename"] = name
     made.update(settings or {})
     return _record(Kind.IFACE, made, version)
+
+
+def updated_iface(name: str, record: Record, settings: t.Mapping[str, str], *, version: Version) -> Record:
+    """The record of an iface as ``iscsiadm -m iface -o update`` leaves it. Unlike there, settings that are not known are kept."""
+    return _rewritten(record, {"iface.iscsi_ifacename": name, **settings}, version)
+
+
+def rebound_node(key: NodeKey, record: Record, settings: t.Mapping[str, str], *, version: Version) -> Record:
+    """The record of a node that is bound to an iface which got these settings: they are its own, too.
+
+    iscsiadm forgets those that only IPv6 ifaces have, and copies them to nodes that are bound later.
+    """
+    made = _rewritten(record, settings, version)
+    _refuse_unlistable(f"node {key}", key.portal, made.settings, version)
+    return made
+
+
+def _rewritten(record: Record, settings: t.Mapping[str, str], version: Version) -> Record:
+    """iscsiadm writes a record whole: the half of the iface settings that fits the address now, what was not set with its default."""
+    unset = {key: value for key, value in settings_from_conf(record.kind, {}, version).items() if key.startswith("iface.")}
+    made = _record(record.kind, {**unset, **record.settings, **settings}, version)
+    return Record(record.kind, {**made.settings, **{key: record.get(key) for key in record.unknown_keys(version)}}, version)
 
 
 def new_send_targets(conf: Conf, portal: Portal, settings: t.Optional[t.Mapping[str, str]] = None, *, version: Version) -> Record:
@@ -94,6 +112,30 @@ def iface_family(settings: t.Mapping[str, str], version: Version) -> int:
     if address in ("", "<empty>"):
         return 6 if "ipv6" in settings.get("iface.iscsi_ifacename", "") else 4
     return 4 if "." in address or settings.get("iface.bootproto") == "dhcp" else 6
+
+
+def check_family(subject: str, settings: t.Mapping[str, str], version: Version) -> None:
+    """Refuse an iface whose name says one address family and whose address is of the other.
+
+    open-iscsi writes a record by the address and reads it by the name, and does not know what it wrote (libopeniscsiusr/idbm.c).
+    """
+    family = iface_family(settings, version)
+    if family != iface_family({"iface.iscsi_ifacename": settings.get("iface.iscsi_ifacename", "")}, version):
+        raise InputError(subject, f"has an IPv{family} address and a name {called(10 - family)}; with such a record iscsiadm could list no iface and no node"
+                         " of this host any more", f"An iface with this address needs a name {called(family)}")
+
+
+def called(family: int) -> str:
+    """How the name of an iface of this address family has to be."""
+    return "with 'ipv6' in it" if family == 6 else "without 'ipv6' in it"
+
+
+def _refuse_unlistable(subject: str, portal: Portal, settings: t.Mapping[str, str], version: Version) -> None:
+    check_family(subject, settings, version)
+    if portal.tpgt is None and iface_family(settings, version) == 6:
+        # iscsiadm reads a record without tag before it knows the iface, and takes the settings of IPv6 ifaces in it for unknown ones
+        raise InputError(subject, "has an IPv6 iface and no portal group tag; with such a record iscsiadm could list no node of this host any more",
+                         "Write the portal group tag behind the portal: address:port,tpgt")
 
 
 def _iface_settings(iface: Record, version: Version) -> t.Dict[str, str]:

@@ -20,12 +20,11 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf impor
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import detach, disk_users
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import record_sides
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks, wait_for_disks
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live, changes_a_session, differences, read_live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, record_sides
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step, leaving_nodes, node_anew, repair_step
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions

@@ -141,3 +141,14 @@ def render_record(record: Record) -> str:
     """The record as a file, byte for byte as iscsiadm of the record's version writes it."""
     body = "".join([f"{key} = {value}\n" for key, value in record.settings.items()])
     return f"{BEGIN}{record.version.text}\n{body}{END}\n"
+
+
+def record_sides(old: t.Optional[Record], new: t.Optional[Record]) -> t.Tuple[t.Optional[t.Dict[str, str]], t.Optional[t.Dict[str, str]]]:
+    """Both sides of a diff of records, secrets as stars; a secret that changes shows that it does, not what it is."""
+    before = None if old is None else redact(old.settings, SECRET_KEYS)
+    after = None if new is None else redact(new.settings, SECRET_KEYS)
+    if old is not None and new is not None and before is not None and after is not None:
+        for key in SECRET_KEYS:
+            if key in before and key in after and old.get(key) and new.get(key) and old.get(key) != new.get(key):
+                after[key] += " (changed)"
+    return before, after

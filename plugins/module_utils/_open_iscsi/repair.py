@@ -11,9 +11,9 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import St
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_node
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.new_records import new_iface, new_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import Record, parse_line
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, check_settings, fields
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import Live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Damaged, Database, Discovery
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
@@ -81,13 +81,35 @@ def salvage(damaged: Damaged, kind: Kind, version: Version) -> t.Dict[str, str]:
 
     A last line without an end counts as cut off, since its value may be. What a record is looked up by is not taken from the file.
     """
-    saved: t.Dict[str, str] = {}
-    for line in damaged.text.split("\n")[:-1]:
-        pair = parse_line(line)
-        if pair is None:
-            continue
+    pairs = (parse_line(line) for line in damaged.text.split("\n")[:-1])
+    return valid_settings(kind, (pair for pair in pairs if pair is not None), version)
+
+
+def valid_settings(kind: Kind, pairs: t.Iterable[t.Tuple[str, str]], version: Version) -> t.Dict[str, str]:
+    """Those settings that may be set and whose values are valid; of several for one key the last."""
+    valid: t.Dict[str, str] = {}
+    for key, value in pairs:
         try:
-            saved.update(check_settings(kind, {pair[0]: pair[1]}, version=version))
+            valid.update(check_settings(kind, {key: value}, version=version))
         except InputError:
             continue
-    return saved
+    return valid
+
+
+def iface_anew(name: str, database: Database, version: Version) -> Record:
+    """The record of an iface that is damaged or gone: what can be saved of the file; where that is nothing, what its nodes still hold of it."""
+    damaged = database.damaged_ifaces.get(name)
+    saved = salvage(damaged, Kind.IFACE, version) if damaged is not None else {}
+    return new_iface(name, saved or iface_of_nodes(name, database, version), version=version)
+
+
+def iface_of_nodes(name: str, database: Database, version: Version) -> t.Dict[str, str]:
+    """The settings of an iface that the records of all nodes which are bound to it hold alike, and that are not what is unset."""
+    unset = {key: one.default for key, one in fields(Kind.IFACE, version).items() if not one.read_only}
+    found: t.Optional[t.Set[t.Tuple[str, str]]] = None
+    for key, stored in database.nodes.items():
+        if key.iface == name:
+            held = {(each, stored.record.get(each)) for each in unset}
+            found = held if found is None else found & held
+    settings = {key: value for key, value in sorted(found or ()) if value not in ("", unset[key]) or key == "iface.transport_name"}
+    return valid_settings(Kind.IFACE, settings.items(), version)

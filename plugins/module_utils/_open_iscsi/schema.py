@@ -400,7 +400,8 @@ def check_settings(kind: Kind, settings: t.Mapping[str, t.Any], *, version: t.Op
 
 def _check(kind: Kind, one: Field, value: t.Any) -> str:
     if one.read_only and kind is Kind.NODE and one.key.startswith("iface."):
-        raise InputError(f"setting {one.key!r}", "belongs to the iface that the node is bound to", "Set it with lunar.iscsi.iscsi_iface and make the node anew")
+        raise InputError(f"setting {one.key!r}", "belongs to the iface that the node is bound to",
+                         "Set it with lunar.iscsi.iscsi_iface, which changes the nodes that are bound to it, too")
     if one.read_only:
         raise InputError(f"setting {one.key!r}", "is what the record is looked up by and cannot be set", "Name another object instead of renaming this one")
     if one.type is Type.INT:

@@ -55,11 +55,27 @@ class Discovery(t.NamedTuple):
 _REPAIR: t.Mapping[Kind, str] = {
     Kind.NODE: "Say repair: true in a task that names the node (iscsi_node or iscsi_discovery), or restore the file from a backup",
     Kind.SEND_TARGETS: "Say repair: true in a task of iscsi_discovery that asks this portal, or restore the file from a backup",
+    Kind.IFACE: "Say repair: true in a task of iscsi_iface that names it, or restore the file from a backup",
     Kind.ISNS: "Say repair: true in a task of iscsi_discovery with type: isns that asks this server, or restore the file from a backup",
 }
 STATIC = Discovery(Kind.STATIC)
 FW = Discovery(Kind.FW)
 Problem = t.Dict[str, str]
+
+
+class Fault(t.NamedTuple):
+    """Something that is wrong in the database: which check found it, the object, what, and what to do; where it is, and which node it concerns."""
+
+    check: str
+    subject: str
+    what: str
+    remedy: str
+    path: str = ""
+    node: t.Optional[NodeKey] = None
+
+    def as_problem(self) -> Problem:
+        """The fault as an entry of a module's ``problems``."""
+        return {"object": self.subject, "what": self.what, "remedy": self.remedy}
 
 
 @dataclass(frozen=True)
@@ -73,12 +89,18 @@ class Database:
     isns: t.Dict[Endpoint, Stored] = field(default_factory=dict)
     #: from each discovery record (and STATIC and FW) the nodes it is linked to
     linked: t.Dict[Discovery, t.Set[NodeKey]] = field(default_factory=dict)
-    #: nodes and discoveries whose file is damaged, and which discovery is linked to such a node
+    #: nodes, ifaces and discoveries whose file is damaged, and which discovery is linked to such a node
     damaged: t.Dict[NodeKey, Damaged] = field(default_factory=dict)
+    damaged_ifaces: t.Dict[str, Damaged] = field(default_factory=dict)
     damaged_send_targets: t.Dict[Endpoint, Damaged] = field(default_factory=dict)
     damaged_isns: t.Dict[Endpoint, Damaged] = field(default_factory=dict)
     damaged_found_by: t.Dict[NodeKey, Discovery] = field(default_factory=dict)
-    problems: t.List[Problem] = field(default_factory=list)
+    faults: t.List[Fault] = field(default_factory=list)
+
+    @property
+    def problems(self) -> t.List[Problem]:
+        """What is wrong, as modules return it."""
+        return [fault.as_problem() for fault in self.faults]
 
     @property
     def links(self) -> t.Dict[Endpoint, t.Set[NodeKey]]:
@@ -127,7 +149,7 @@ class Database:
             return self.ifaces[name].record
         if name in BUILT_IN_IFACES:
             return Record(Kind.IFACE, {"iface.iscsi_ifacename": name, "iface.transport_name": name}, self.location.version)
-        raise InputError(f"iface {name}", f"has no record in {self.location.ifaces}", "Create it first")
+        raise InputError(f"iface {name}", f"has no record in {self.location.ifaces}", "Create it first (iscsi_iface)")
 
 
 def as_discovery(asked: t.Union[Discovery, Portal]) -> Discovery:
@@ -168,8 +190,8 @@ def _entries(folder: str) -> t.List[os.DirEntry[str]]:
         raise HostError(folder, f"could not be read: {error.strerror}", "Run the task as root (become: true)") from error
 
 
-def _problem(database: Database, subject: str, what: str, remedy: str) -> None:
-    database.problems.append({"object": subject, "what": what, "remedy": remedy})
+def _fault(database: Database, check: str, subject: str, what: str, remedy: str, path: str = "", node: t.Optional[NodeKey] = None) -> None:
+    database.faults.append(Fault(check, subject, what, remedy, path, node))
 
 
 def _load(database: Database, path: str, kind: Kind) -> t.Union[None, Stored, Damaged]:
@@ -180,13 +202,15 @@ def _load(database: Database, path: str, kind: Kind) -> t.Union[None, Stored, Da
     try:
         return Stored(parse_record(text, path, kind), path)
     except DamagedError as error:
-        _problem(database, path, error.what, _REPAIR.get(kind, error.remedy))
+        _fault(database, "damaged", path, error.what, _REPAIR.get(kind, error.remedy), path)
         return Damaged(path, error.what, text)
 
 
 def _read_ifaces(database: Database) -> None:
     for entry in _entries(database.location.ifaces):
         stored = _load(database, entry.path, Kind.IFACE) if entry.is_file() else None
+        if isinstance(stored, Damaged):
+            database.damaged_ifaces[entry.name] = stored
         if not isinstance(stored, Stored) or not stored.record.settings:  # the example that packages install holds comments only
             continue
         database.ifaces[entry.name] = stored
@@ -204,7 +228,8 @@ def _read_nodes(database: Database) -> None:
                 for iface in _entries(entry.path):
                     _read_node(database, target.name, portal, iface.name, iface.path)
             else:
-                _problem(database, entry.path, "is a file where a folder of one record an iface is expected", "Remove it and discover the target again")
+                _fault(database, "misplaced", entry.path, "is a file where a folder of one record an iface is expected",
+                       "Remove it and discover the target again", entry.path)
 
 
 def _portal_of(name: str) -> t.Optional[Portal]:
@@ -227,9 +252,9 @@ def _read_node(database: Database, target: str, portal: Portal, iface: str, path
     key = NodeKey(target, portal, iface or stored.record.get("iface.iscsi_ifacename", "default"))
     named = stored.record.get("node.name")
     if named != target:
-        _problem(database, path, f"holds the record of {named or 'no target'}", "Remove it and discover the target again")
+        _fault(database, "misplaced", path, f"holds the record of {named or 'no target'}", "Remove it and discover the target again", path)
     elif key in database.nodes:
-        _problem(database, path, f"is a second record of {key}, beside {database.nodes[key].path}", "Remove one of the two")
+        _fault(database, "misplaced", path, f"is a second record of {key}, beside {database.nodes[key].path}", "Remove one of the two", path)
     else:
         database.nodes[key] = stored
 
@@ -249,8 +274,8 @@ def _read_discoveries(database: Database, kind: Kind, folder: str, config: str, 
         elif stored is not None:
             into[portal.endpoint] = stored
         elif entry.is_dir() and not os.path.lexists(os.path.join(entry.path, config)):
-            _problem(database, entry.path, "has no record of the discovery, only the folder",
-                     "Discover again, or remove the folder if it is empty")
+            _fault(database, "no_record", entry.path, "has no record of the discovery, only the folder",
+                   "Discover again, or remove the folder if it is empty", entry.path)
         for link in _entries(entry.path):
             if link.name != config:
                 _read_link(database, discovery, link)
@@ -267,45 +292,54 @@ def parse_link(name: str) -> t.Optional[NodeKey]:
 def _read_link(database: Database, discovery: Discovery, entry: os.DirEntry[str]) -> None:
     key = parse_link(entry.name)
     if key is None:
-        _problem(database, entry.path, "is not the name of a link to a node", "Remove it; iscsiadm complains about it whenever it deletes the discovery")
+        _fault(database, "strange_link", entry.path, "is not the name of a link to a node",
+               "Remove it; iscsiadm complains about it whenever it deletes the discovery", entry.path)
     elif key in database.damaged:  # named already
         database.damaged_found_by[key] = discovery
     elif key not in database.nodes:
-        _problem(database, entry.path, "leads to a node that has no record", "Remove the link, or discover again")
+        _fault(database, "orphan_link", entry.path, "leads to a node that has no record", "Remove the link, or discover again", entry.path, key)
     else:
         database.linked.setdefault(discovery, set()).add(key)
 
 
 def _look_for_problems(database: Database) -> None:
     if database.location.version is None:  # a plan can be shown, but not carried out
-        database.problems.append(not_installed(database.location).as_problem())
-    tags: t.Dict[t.Tuple[str, Endpoint], t.Set[t.Optional[int]]] = {}
+        missing = not_installed(database.location)
+        _fault(database, "not_installed", missing.subject, missing.what, missing.remedy)
     for key, stored in database.nodes.items():
-        tags.setdefault((key.target, key.portal.endpoint), set()).add(key.portal.tpgt)
-        if key.iface not in BUILT_IN_IFACES and key.iface not in database.ifaces:
-            _problem(database, str(key), f"is bound to iface {key.iface}, which has no record in {database.location.ifaces}",
-                     "Write the iface again, or remove the node: repair: true in a task that names it")
+        if not database.has_iface(key.iface):
+            _fault(database, "missing_iface", str(key), f"is bound to iface {key.iface}, which has no record in {database.location.ifaces}",
+                   "Write the iface again, or remove the node: repair: true in a task that names it", stored.path, key)
         _look_at_link(database, key, stored)
-    for (target, endpoint), found in tags.items():
-        if len(found) > 1:
-            names = ", ".join("none" if tag is None else str(tag) for tag in sorted(found, key=lambda tag: -1 if tag is None else tag))
-            _problem(database, f"{target} at {Portal(*endpoint).address}", f"has records with different portal group tags ({names})",
-                     "Discover to see which tag the target gives now; a task that names it, with repair: true, removes the others")
-    for name, stored in _all(database):
+    for target, endpoint, tags in doubled_tags(database):
+        names = ", ".join("none" if tag is None else str(tag) for tag in tags)
+        _fault(database, "duplicate_tpgt", f"{target} at {Portal(*endpoint).address}", f"has records with different portal group tags ({names})",
+               "Discover to see which tag the target gives now; a task that names it, with repair: true, removes the others")
+    for name, stored in all_records(database):
         unknown = stored.record.unknown_keys(database.location.version)
         if unknown:
-            _problem(database, name, f"holds settings that this host's open-iscsi does not know: {', '.join(unknown)}",
-                     f"Take them out of {stored.path}; iscsiadm may refuse to list any record because of them")
+            _fault(database, "unknown_key", name, f"holds settings that this host's open-iscsi does not know: {', '.join(unknown)}",
+                   f"Take them out of {stored.path}; iscsiadm may refuse to list any record because of them", stored.path)
+
+
+def doubled_tags(database: Database) -> t.List[t.Tuple[str, Endpoint, t.List[t.Optional[int]]]]:
+    """Where one portal of a target is recorded with several portal group tags: target, address and port, the tags (None first)."""
+    tags: t.Dict[t.Tuple[str, Endpoint], t.Set[t.Optional[int]]] = {}
+    for key in database.nodes:
+        tags.setdefault((key.target, key.portal.endpoint), set()).add(key.portal.tpgt)
+    return [(target, endpoint, sorted(found, key=lambda tag: -1 if tag is None else tag)) for (target, endpoint), found in tags.items() if len(found) > 1]
 
 
 def _look_at_link(database: Database, key: NodeKey, stored: Stored) -> None:
     discovery = discovered_by(stored.record)
     known = discovery.kind in (Kind.SEND_TARGETS, Kind.ISNS) and discovery in database.linked and key.portal.tpgt is not None
     if known and key not in database.linked[discovery] and key not in database.linked.get(Discovery(Kind.ISNS), ()):
-        _problem(database, str(key), f"was found by {discovery}, which has no link to it", "Discover again; deleting the discovery would leave this node")
+        _fault(database, "no_link", str(key), f"was found by {discovery}, which has no link to it",
+               "Discover again; deleting the discovery would leave this node", stored.path, key)
 
 
-def _all(database: Database) -> t.Iterator[t.Tuple[str, Stored]]:
+def all_records(database: Database) -> t.Iterator[t.Tuple[str, Stored]]:
+    """Every record that can be read, with the name of its object."""
     yield from ((str(key), stored) for key, stored in database.nodes.items())
     yield from ((f"iface {name}", stored) for name, stored in database.ifaces.items())
     yield from ((f"sendtargets record of {Portal(*endpoint).address}", stored) for endpoint, stored in database.send_targets.items())

@@ -73,7 +73,7 @@ def wanted_keys(nodes: t.Sequence[WantedNode], database: Database, leaving: t.Co
     for key in keys:
         stays = key not in leaving and (key in database.nodes or key in database.damaged)
         if not stays and not database.has_iface(key.iface):
-            raise InputError(f"iface {key.iface}", "is not recorded on this host", "Create it first, or leave ifaces out")
+            raise InputError(f"iface {key.iface}", "is not recorded on this host", "Create it first (iscsi_iface), or leave ifaces out")
     return list(keys)
 
 

@@ -64,7 +64,7 @@ class Host:
     def iscsiadm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("iscsiadm", *arguments, check=check)
 
-    def module(self, name: str, **options: t.Any) -> t.Dict[str, t.Any]:
+    def module(self, name: str, /, **options: t.Any) -> t.Dict[str, t.Any]:
         """Run a module inside, where this host is ``/``: options in, what it printed out."""
         argv = self.inside(sys.executable, "-c", MODULE, name)
         path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)  # inside, the working folder is another one
@@ -139,7 +139,7 @@ def host(_host: Host) -> Host:
 def run(host: Host, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a module as Ansible does, up to its process: options in, what it printed out."""
 
-    def one(name: str, *, check: bool = False, diff: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
+    def one(name: str, /, *, check: bool = False, diff: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
         module = importlib.import_module(f"ansible_collections.lunar.iscsi.plugins.modules.{name}")
         given = {"root": str(host.root), "_ansible_check_mode": check, "_ansible_diff": diff, **options}
         with patch_module_args(given), pytest.raises(SystemExit):

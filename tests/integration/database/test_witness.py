@@ -117,7 +117,6 @@ IFACES: t.Dict[str, t.Dict[str, t.Any]] = {
     "san0": {"iface.net_ifacename": "lo", "iface.initiatorname": "iqn.2026-11.org.example:other"},
     "vlan": {"iface.ipaddress": "10.0.0.9", "iface.vlan_id": 7, "iface.mtu": 9000, "iface.state": True, "iface.bootproto": "static", "iface.ttl": 3},
     "hba.ipv6.0": {"iface.ipaddress": "fd00::9", "iface.hop_limit": 9, "iface.mld": "disable", "iface.vlan_priority": 2},
-    "named4": {"iface.ipaddress": "fd00::9", "iface.tcp_wsf": 9},
 }
 
 

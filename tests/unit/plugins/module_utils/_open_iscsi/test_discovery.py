@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, PeerError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, auth_settings, read_auth
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import DiscoveryTask, Filters, Found, record_sides
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import DiscoveryTask, Filters, Found
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.record import record_sides
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind
 
 from .builders import A, B, ONE, TWO, conf, database, discovery_params, node, send_targets, session
