@@ -1,0 +1,212 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tgtd serves, read from what it prints: targets, LUNs, sessions, accounts, ACLs; never secrets and never most settings of a LUN."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError
+
+#: written for "nobody" where a list may not be empty; tgtd looks it up as an address, which it is not (iscsi/target.c, ip_match)
+NOBODY = "none"
+_OUTGOING = " (outgoing)"
+_NAME_FORMS = ("iqn.", "eui.", "naa.")
+
+
+@dataclass(frozen=True)
+class LiveLun:
+    """One LUN as tgtd prints it. ``kind`` is disk, tape, cd, changer, osd or pt; LUN 0 is the controller and is left out."""
+
+    number: int
+    kind: str
+    scsi_id: str = ""
+    scsi_sn: str = ""
+    #: what it prints of the size, such as ``67 MB``; it is rounded in a way of its own
+    size: str = ""
+    block_size: int = 512
+    online: bool = True
+    removable: bool = False
+    readonly: bool = False
+    thin: bool = False
+    bs_type: str = ""
+    path: str = ""
+    flags: t.Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiveSession:
+    """One session: who, from where, and the number of each connection."""
+
+    sid: int
+    initiator: str
+    addresses: t.Tuple[str, ...] = ()
+    cids: t.Tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"session {self.sid} of {self.initiator}" + (f" from {', '.join(self.addresses)}" if self.addresses else "")
+
+
+@dataclass(frozen=True)
+class LiveTarget:
+    """One target. ``accounts`` are in the order of tgtd's own list, ``addresses`` and ``initiators`` in that of its ACL."""
+
+    tid: int
+    name: str
+    driver: str = "iscsi"
+    ready: bool = True
+    nop_interval: int = 0
+    nop_count: int = 0
+    sessions: t.Tuple[LiveSession, ...] = ()
+    luns: t.Mapping[int, LiveLun] = field(default_factory=dict)
+    accounts: t.Tuple[str, ...] = ()
+    outgoing: str = ""
+    addresses: t.Tuple[str, ...] = ()
+    initiators: t.Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiveSystem:
+    """What this tgtd can do: drivers that are ready, backing stores with the flags that they take; accounts that discovery asks for."""
+
+    drivers: t.FrozenSet[str] = frozenset()
+    bs_types: t.Mapping[str, t.FrozenSet[str]] = field(default_factory=dict)
+    discovery_accounts: t.FrozenSet[str] = frozenset()
+
+
+_KINDS = {"disk": "disk", "tape": "tape", "cd/dvd": "cd", "changer": "changer", "osd": "osd", "passthrough": "pt", "controller": "controller"}
+
+
+def parse_targets(text: str) -> t.List[LiveTarget]:
+    """``tgtadm --op show --mode target``: every target, in the order of their numbers. Raises ``DamagedError`` for what is none of it."""
+    blocks = re.split(r"^(?=Target \d+: )", text, flags=re.MULTILINE)
+    if blocks[0].strip():
+        raise DamagedError("tgtd", f"describes its targets in a form that is not known: {blocks[0].splitlines()[0][:80]!r}",
+                           "Is it another release than 1.0.19 to 1.0.97?")
+    return [_target(block) for block in blocks[1:]]
+
+
+def _target(block: str) -> LiveTarget:
+    head, _newline, rest = block.partition("\n")
+    found = re.fullmatch(r"Target (\d+): (.*)", head)
+    sections = _sections(rest)
+    system = _pairs(sections.get("System information:", []))
+    users = [line.strip() for line in sections.get("Account information:", [])]
+    allowed = [line.strip() for line in sections.get("ACL information:", [])]
+    luns = [_lun(part) for part in _split(sections.get("LUN information:", []), "LUN: ")]
+    return LiveTarget(
+        tid=int(found.group(1)) if found else 0,
+        name=found.group(2) if found else "",
+        driver=system.get("Driver", "iscsi"),
+        ready=system.get("State") == "ready",
+        nop_interval=int(system.get("Nop interval", "0")),
+        nop_count=int(system.get("Nop count", "0")),
+        sessions=tuple(_session(part) for part in _split(sections.get("I_T nexus information:", []), "I_T nexus: ")),
+        luns={lun.number: lun for lun in luns if lun.kind != "controller"},
+        accounts=tuple(user for user in users if not user.endswith(_OUTGOING)),
+        outgoing=next((user[:-len(_OUTGOING)] for user in users if user.endswith(_OUTGOING)), ""),
+        addresses=tuple(one for one in allowed if not one.startswith(_NAME_FORMS) and one != NOBODY),
+        initiators=tuple(one for one in allowed if one.startswith(_NAME_FORMS)),
+    )
+
+
+def _sections(text: str) -> t.Dict[str, t.List[str]]:
+    """Lines below each heading; a heading is indented by four blanks."""
+    sections: t.Dict[str, t.List[str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if re.match(r" {4}\S", line):
+            heading = line.strip()
+        elif heading and line.strip():
+            sections.setdefault(heading, []).append(line)
+    return sections
+
+
+def _split(lines: t.Sequence[str], start: str) -> t.List[t.List[str]]:
+    parts: t.List[t.List[str]] = []
+    for line in lines:
+        if re.match(rf" {{8}}{re.escape(start)}", line):
+            parts.append([])
+        if parts:
+            parts[-1].append(line)
+    return parts
+
+
+def _pairs(lines: t.Iterable[str]) -> t.Dict[str, str]:
+    return {key.strip(): value.strip() for key, _colon, value in (line.partition(":") for line in lines)}
+
+
+def _session(lines: t.Sequence[str]) -> LiveSession:
+    words = [line.strip() for line in lines]
+    initiator = next((word[len("Initiator: "):].rpartition(" alias: ")[0] for word in words if word.startswith("Initiator: ")), "")
+    return LiveSession(
+        sid=int(words[0].rpartition(" ")[2]),
+        initiator=initiator,
+        addresses=tuple(word[len("IP Address: "):] for word in words if word.startswith("IP Address: ")),
+        cids=tuple(int(word.rpartition(" ")[2]) for word in words if word.startswith("Connection: ")),
+    )
+
+
+def _lun(lines: t.Sequence[str]) -> LiveLun:
+    pairs = _pairs(lines)
+    size, _comma, rest = pairs.get("Size", "").partition(",")
+    block = rest.rpartition(":")[2].strip()
+    path = pairs.get("Backing store path", "")
+    return LiveLun(
+        number=int(pairs["LUN"]),
+        kind=_KINDS.get(pairs.get("Type", ""), pairs.get("Type", "")),
+        scsi_id=pairs.get("SCSI ID", ""),
+        scsi_sn=pairs.get("SCSI SN", ""),
+        size=size,
+        block_size=int(block) if block.isdigit() else 512,
+        online=pairs.get("Online") != "No",
+        removable=pairs.get("Removable media") == "Yes",
+        readonly=pairs.get("Readonly") == "Yes",
+        thin=pairs.get("Thin-provisioning") == "Yes",
+        bs_type=pairs.get("Backing store type", ""),
+        path="" if path == "None" else path,
+        flags=tuple(sorted(filter(None, re.split(r"[:\s]+", pairs.get("Backing store flags", ""))))),
+    )
+
+
+def parse_parameters(text: str) -> t.Dict[str, str]:
+    """``tgtadm --op show --mode target --tid N``: the parameters that the next login is offered, by name."""
+    return {key: value for key, equals, value in (line.partition("=") for line in text.splitlines()) if equals}
+
+
+def parse_system(text: str) -> LiveSystem:
+    """``tgtadm --op show --mode system``."""
+    sections: t.Dict[str, t.List[str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if line[:1].strip():
+            heading = line.rstrip()
+        elif line.strip() == "Account information:":
+            heading = line.strip()  # printed as an entry of the section before it
+        elif line.strip():
+            sections.setdefault(heading, []).append(line.strip())
+    stores = {}
+    for line in sections.get("Backing stores:", []):
+        found = re.fullmatch(r"(\S+)(?: \(bsoflags (.*)\))?", line)
+        if found:
+            stores[found.group(1)] = frozenset(filter(None, re.split(r"[:\s]+", found.group(2) or "")))
+    drivers = (line.partition(": ") for line in sections.get("LLDs:", []))
+    accounts = (line[:-len(_OUTGOING)] if line.endswith(_OUTGOING) else line for line in sections.get("Account information:", []))
+    return LiveSystem(frozenset(name for name, _colon, state in drivers if state == "ready"), stores, frozenset(accounts))
+
+
+def naa_of(scsi_id: str) -> str:
+    """The 32 hexadecimal digits that initiators see for a SCSI id (spc.c, update_vpd_83): its characters taken as digits, NAA type 6.
+
+    A character that is no hexadecimal digit counts as 0, the last 32 count, and the first of them becomes 6.
+    """
+    digits = "".join(one if one in "0123456789abcdef" else "0" for one in scsi_id.lower())[-32:].rjust(32, "0")
+    return "6" + digits[1:]
+
+
+def wwid_of(lun: LiveLun) -> str:
+    """The WWID as udev and multipath show it."""
+    return "3" + naa_of(lun.scsi_id)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module tgt_target does: ask tgtd, read its configuration, plan, apply under a lock, save."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import read_mounts, users_of
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import LOCK, Lock, apply_steps
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import ELSEWHERE
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, Request
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget, parse_parameters, parse_system, parse_targets
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_plan import make_plan
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import FOLDER, MAIN, SavedFiles, read_saved
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, Found
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted, parse_wanted
+
+ALL_TARGETS = -1
+
+
+class TgtTask:
+    """One tgt_target task; see ``_convergence.Task``. ``control``, ``main``, ``fstab`` and ``lock`` are given by tests."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], control: t.Optional[Control] = None, main: str = MAIN, fstab: str = "/etc/fstab",
+                 lock: str = LOCK) -> None:
+        self.wanted: Wanted = parse_wanted(params)
+        self.control = control or Control(params.get("control_port") or 0)
+        self._folder = params.get("save_folder") or FOLDER
+        self._main, self._fstab, self._lock = main, fstab, lock
+
+    def read(self) -> Found:
+        live = {one.name: one for one in parse_targets(self.control.ask(Request("target", "show", "", ALL_TARGETS)))}
+        saved = read_saved(self._folder, self._main) if self.wanted.save else SavedFiles(self._folder)
+        mounts = _awaited_mounts(self._fstab)
+        known = {lun.path for one in live.values() for lun in one.luns.values()}
+        paths = {unit.path for one in self.wanted.targets.values() for unit in one.units.values() if unit.path and unit.bs_type not in ELSEWHERE}
+        files = {path: _look_at(path, mounts) for path in sorted(paths)}
+        return Found(
+            live, parse_system(self.control.ask(Request("system", "show", "", ALL_TARGETS))), saved,
+            {name: self._parameters(live[name]) for name in self.wanted.targets if name in live and self._has_parameters(name, saved)}, files,
+            {path: _users(path) for path, file in files.items() if file.kind == "block" and path not in known})  # fmt: skip
+
+    def _has_parameters(self, name: str, saved: SavedFiles) -> bool:
+        return bool(self.wanted.targets[name].parameters or name in saved.ours and saved.ours[name].parameters)
+
+    def _parameters(self, live: LiveTarget) -> t.Mapping[str, str]:
+        wanted = self.wanted.targets[live.name].parameters
+        there = parse_parameters(self.control.ask(Request("target", "show", "", live.tid, lld=live.driver)))
+        return {name: value for name, value in there.items() if name in wanted}
+
+    def plan(self, found: Found) -> Plan:
+        return make_plan(self.wanted, found)
+
+    def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
+        with Lock(self._lock):
+            apply_steps(steps, self.control)
+        return {}
+
+    def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
+        return {"targets": make_plan(self.wanted, found).facts["targets"]} if done else {}
+
+
+def _look_at(path: str, mounts: t.Sequence[str]) -> File:
+    has_folder = os.path.isdir(os.path.dirname(path))
+    unmounted = next((one for one in mounts if path.startswith(one.rstrip("/") + "/")), "")
+    try:
+        found = os.stat(path)
+    except OSError:
+        return File(has_folder=has_folder, unmounted=unmounted)
+    kinds = ((stat.S_ISBLK, "block"), (stat.S_ISREG, "file"), (stat.S_ISCHR, "char"))
+    kind = next((word for test, word in kinds if test(found.st_mode)), "other")
+    return File(kind, _block_size(path) if kind == "block" else found.st_size, has_folder, unmounted)
+
+
+def _block_size(path: str) -> int:
+    """Bytes of a block device, from sysfs; 0 where it does not say."""
+    sectors = read_text(f"/sys/class/block/{os.path.basename(os.path.realpath(path))}/size")
+    return int(sectors) * 512 if sectors and sectors.isdigit() else 0
+
+
+def _users(path: str) -> t.Sequence[str]:
+    return tuple(str(user) for user in users_of([os.path.realpath(path)]))
+
+
+def _awaited_mounts(fstab: str) -> t.List[str]:
+    """Mount points of /etc/fstab (fstab(5)) that are not mounted, the deepest first."""
+    fields = [line.split() for line in (read_text(fstab) or "").splitlines()]
+    points = {entry[1] for entry in fields if len(entry) > 3 and not entry[0].startswith("#") and entry[1].startswith("/") and entry[2] != "swap"}
+    mounted = {mount.point for mount in read_mounts()}
+    return sorted((one for one in points if os.path.realpath(one) not in mounted), key=len, reverse=True)
