@@ -16,7 +16,8 @@ description:
     Nobody can log in to a new target before it is whole.
   - A target that differs is changed in place. Sessions stay up while a LUN is added, an address is allowed, a secret is rotated or a parameter changes.
     What takes something away from a session is refused, unless O(force=true). The sessions are named.
-  - Speaks with C(tgtd) over its own socket, so no secret is ever an argument of a command, and a task without changes asks two questions.
+  - Speaks with C(tgtd) over its own socket, so no secret is ever an argument of a command, and a task without changes asks two questions, and one more
+    for each target with O(parameters).
   - Saves each target in a file of its own, from which C(tgt-admin) brings it back at boot. Other files are left alone.
   - What is behind a LUN is looked at first. A target never ends up empty because a file or a mount is missing.
 extends_documentation_fragment:
@@ -43,9 +44,8 @@ options:
         type: str
         choices: [iscsi, iser]
       enabled: &enabled
-        description: With V(false), new logins are refused, and sessions go on.
+        description: With V(false), new logins are refused, and sessions go on. Without it, a target is enabled.
         type: bool
-        default: true
       luns: &luns
         description: The LUNs. Those that are not named stay, unless O(purge=true).
         type: list
@@ -114,7 +114,7 @@ options:
           size:
             description:
               - Size of the file, as V(50GiB), V(500MB) or in bytes. A file that is larger stays as it is.
-              - A file grows under its sessions, but C(tgtd) shows the new size only after the LUN was made anew, which O(force=true) allows.
+              - C(tgtd) shows a new size only after the LUN was made anew, so what sessions use grows with O(force=true) alone.
             type: str
           create:
             description: Make a file that is missing. Needs O(targets[].luns[].size).
@@ -167,7 +167,7 @@ options:
         description: iSCSI parameters for the logins to come, by name, such as C(MaxBurstLength). Those that are not named stay.
         type: dict
       nop_interval: &nop_interval
-        description: Seconds between pings to initiators. 0 is none. It does not return at boot.
+        description: Seconds between pings to initiators, for the driver V(iscsi). 0 is none. It does not return at boot.
         type: int
       nop_count: &nop_count
         description: Unanswered pings after which a connection is ended.
@@ -194,7 +194,8 @@ options:
     type: bool
     default: false
   save:
-    description: Save the targets for the next boot.
+    description:
+      - Save the targets for the next boot. With V(false), what C(tgtd) does not tell (secrets, C(vendor) and such) is noted in C(/run) until it ends.
     type: bool
     default: true
   save_folder:
@@ -277,7 +278,11 @@ targets:
     - name: iqn.2013-10.com.example:disk3
       tid: 1
       luns:
-        - {lun: 1, backing_store: /mnt/gluster/disk3, wwid: "36d4b1d1b4e5a6f0c3d2e1f0a9b8c7d6e", scsi_id: 6d4b1d1b4e5a6f0c3d2e1f0a9b8c7d6e, serial: d4b1d1b4e5a6f0c3}
+        - lun: 1
+          backing_store: /mnt/gluster/disk3
+          wwid: 36d4b1d1b4e5a6f0c3d2e1f0a9b8c7d6e
+          scsi_id: 6d4b1d1b4e5a6f0c3d2e1f0a9b8c7d6e
+          serial: d4b1d1b4e5a6f0c3
       sessions:
         - {sid: 1, initiator: "iqn.2026-11.org.example:host1", addresses: [192.168.1.10]}
 steps:
@@ -315,7 +320,7 @@ def _target() -> t.Dict[str, t.Any]:
     }  # fmt: skip
     return {
         "driver": {"type": "str", "choices": ["iscsi", "iser"]},
-        "enabled": {"type": "bool", "default": True},
+        "enabled": flag,
         "luns": {"type": "list", "elements": "dict", "options": lun},
         "allow": {"type": "dict", "options": {"addresses": words, "initiators": words}},
         "accounts": {"type": "dict", "options": {
@@ -342,7 +347,7 @@ def main() -> None:
             "control_port": {"type": "int", "default": 0},
         },
         required_one_of=[("name", "targets")],
-        mutually_exclusive=[("targets", option) for option in ("name", *(set(single) - {"enabled"}))],
+        mutually_exclusive=[("targets", option) for option in ("name", *single)],
         supports_check_mode=True,
     )
     converge(module, TgtTask, module.params)

@@ -14,12 +14,12 @@ import typing as t
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError, LockedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, remove_file, write_atomic
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import LUN_ACTIVE, Control, RefusedError, Request
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import LUN_ACTIVE, TARGET_ACTIVE, Control, RefusedError, Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Attempt, FileOp, Op
 
 LOCK = "/run/lock/lunar-iscsi-tgt.lock"
 _PATIENCE = 60.0
-#: seconds that commands which run on a LUN are given to end
+#: seconds that commands which run on a LUN, and sessions that are ended, are given to be gone
 _DRAIN = 10.0
 
 
@@ -74,7 +74,7 @@ def _take_back(made: t.Mapping[int, str], control: Control) -> t.List[int]:
     gone = []
     for tid, lld in made.items():
         try:
-            control.ask(Request("target", "delete", "", tid, lld=lld, force=True))
+            control.ask(Request("target", "delete", "", tid, lld=lld))
             gone.append(tid)
         except IscsiError:
             continue  # the error that brought us here is the one to tell
@@ -100,12 +100,12 @@ def _ask(request: Request, control: Control) -> None:
             control.ask(request)
             return
         except RefusedError as refused:
-            gone = request.mode == "connection"  # it ended by itself meanwhile
-            if gone or refused.number != LUN_ACTIVE or time.monotonic() > until:
-                if gone:
-                    return
+            if request.mode == "connection":
+                return  # it ended by itself meanwhile
+            # never by force: with commands of a session still running, that ends tgtd itself (iscsi_target_destroy)
+            if refused.number not in (LUN_ACTIVE, TARGET_ACTIVE) or time.monotonic() > until:
                 raise
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def _do_file(op: FileOp) -> None:

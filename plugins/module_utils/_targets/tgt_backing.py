@@ -9,12 +9,10 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, FileOp, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, WantedTarget
 
-#: backing store types whose path is none of this host
-ELSEWHERE = ("glfs", "rbd", "sheepdog", "null")
 _PACKAGES = {"glfs": "tgt-glusterfs", "rbd": "tgt-rbd"}
 
 
@@ -64,6 +62,10 @@ def backing_steps(one: WantedTarget, found: Found) -> t.List[Step]:
             raise HostError(subject, f"is below {file.unmounted}, which is to be mounted and is not", f"Mount it (mount {file.unmounted})")
         if file.kind == "block" and file.size < backing.size:
             raise HostError(subject, f"has {file.size} bytes, and {backing.size} are asked for", "Grow the device first, or ask for less")
+        live = found.live[one.name].luns.get(number) if one.name in found.live else None
+        if file.kind == "missing" and live is not None and live.path == path:
+            raise HostError(subject, "is gone, but tgtd still has it open and serves it",
+                            "Copy what is in it while tgtd runs (from its /proc/PID/fd), or remove the LUN first (purge: true)")
         if file.kind == "missing" and backing.create:
             steps.append(Step("make", path, None, f"{backing.size} bytes", [FileOp("make", path, backing.size, backing.sparse)]))
         elif file.kind == "file" and file.size < backing.size:

@@ -39,7 +39,7 @@ REFUSALS = (
     "commands are running on the LUN", "the driver is busy", "it does not know this operation", "it does not know this parameter",
     "the medium is locked by an initiator",
 )  # fmt: skip
-TARGET_EXISTS, LUN_ACTIVE = 9, 20
+TARGET_ACTIVE, LUN_ACTIVE = 19, 20
 # mode, op, lld, len, tid, sid, lun, cid, host_no, device_type, ac_dir, pack, force; padded as a C compiler pads it
 _REQUEST = struct.Struct("@ii64sIiQQIIIIII")
 _REPLY = struct.Struct("@II")
@@ -58,7 +58,6 @@ class Request(t.NamedTuple):
     lld: str = "iscsi"
     device: str = "disk"
     outgoing: bool = False
-    force: bool = False
     secret: bool = False
 
     def __repr__(self) -> str:
@@ -130,7 +129,7 @@ def pack(request: Request) -> bytes:
         raise HostError(f"tgtd, asked for {request.mode} {request.op}", f"takes no more than {MAX_TEXT} bytes", "Use shorter names and paths")
     return _REQUEST.pack(
         MODES[request.mode], OPS[request.op], request.lld.encode("ascii"), _REQUEST.size + len(text), request.tid, request.sid, request.lun,
-        request.cid, 0, DEVICE_TYPES[request.device], int(request.outgoing), 0, int(request.force)) + text  # fmt: skip
+        request.cid, 0, DEVICE_TYPES[request.device], int(request.outgoing), 0, 0) + text  # fmt: skip
 
 
 def _receive(link: socket.socket, length: int, deadline: float) -> bytes:

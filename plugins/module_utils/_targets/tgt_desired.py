@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import FIXED, UNTOLD, Target, Unit, own_identity, target_of
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import FIXED, IDENTITY, UNTOLD, Target, Unit, own_identity, target_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted, WantedTarget, default_bs_type
 
@@ -26,26 +26,28 @@ def current(name: str, found: Found) -> t.Optional[Target]:
 def desire(one: WantedTarget, wanted: Wanted, found: Found) -> Target:
     """The target as it shall be, whole."""
     was = current(one.name, found)
-    base = was or found.saved.ours.get(one.name) or Target(one.name)
+    saved = found.saved.ours.get(one.name, Target(one.name))
+    base = was or saved
     driver = one.driver or base.driver
     if was is not None and was.driver != driver:
         raise InputError(f"target {one.name}: option driver", f"is {driver}, and the target is of {was.driver}",
                          "A target cannot change its driver; remove it first (state: absent)")
-    units = {} if wanted.purge and one.units else dict(base.units)
-    units.update({number: _unit(unit, base.units.get(number), one.name) for number, unit in one.units.items()})
-    incoming, outgoing, secrets = base.incoming, base.outgoing, dict(base.secrets)
+    units = {} if wanted.purge and one.names_luns else dict(base.units)
+    units.update({number: _unit(unit, base.units.get(number), saved.units.get(number), one.name) for number, unit in one.units.items()})
+    # what is saved comes back where the task does not say: a task that broke off may have left a target without accounts
+    incoming, outgoing = (*base.incoming, *(user for user in saved.incoming if user not in base.incoming)), base.outgoing or saved.outgoing
     if one.incoming is not None:
         incoming = (*(user for user in base.incoming if user in one.incoming), *(user for user in one.incoming if user not in base.incoming))
         outgoing = one.outgoing[0] if one.outgoing else ""
-    every = _secrets(wanted)
-    secrets = {user: secret for user, secret in {**secrets, **every}.items() if user in (*incoming, outgoing)}
+    known = {**saved.secrets, **base.secrets, **given_secrets(wanted)}
+    secrets = {user: known[user] for user in (*incoming, outgoing) if user in known}
     addresses, initiators = one.allow if one.allow is not None else (base.addresses, base.initiators)
     return Target(
         one.name, driver, one.enabled, units, incoming, outgoing, secrets, addresses, initiators, {**base.parameters, **one.parameters},
         base.nop_interval if one.nop_interval is None else one.nop_interval, base.nop_count if one.nop_count is None else one.nop_count)
 
 
-def _secrets(wanted: Wanted) -> t.Dict[str, str]:
+def given_secrets(wanted: Wanted) -> t.Dict[str, str]:
     """All secrets that a task says, by account."""
     every: t.Dict[str, str] = {}
     for one in wanted.targets.values():
@@ -55,22 +57,20 @@ def _secrets(wanted: Wanted) -> t.Dict[str, str]:
     return every
 
 
-def given_secrets(wanted: Wanted) -> t.Mapping[str, str]:
-    """All secrets that a task says, by account."""
-    return _secrets(wanted)
-
-
-def _unit(unit: Unit, was: t.Optional[Unit], target: str) -> Unit:
+def _unit(unit: Unit, was: t.Optional[Unit], saved: t.Optional[Unit], target: str) -> Unit:
     scsi_id, scsi_sn = own_identity(target, unit.number)
+    known = saved if saved is not None and unit.path in ("", saved.path) else Unit(unit.number)
+    was = was or (saved if known is saved else None)
     if was is None:
         kind = unit.kind or "disk"
         fresh = replace(unit, kind=kind, bs_type=unit.bs_type or default_bs_type(kind))
         return replace(fresh, scsi_id=unit.scsi_id or scsi_id, scsi_sn=unit.scsi_sn or scsi_sn)
-    merged = replace(was, **{name: value for name, value in unit.said().items() if value != ""})
-    if unit.path and unit.path != was.path:
-        # another image: what was known of the old one does not hold for it, nor may initiators take it for the old one
-        told = unit.said()
-        merged = replace(merged, **{name: told.get(name) for name in UNTOLD})
+    told = {name: value for name, value in unit.said().items() if value != ""}
+    merged = replace(was, **told)
+    if merged.path != was.path:
+        # another image: what tgtd does not tell is not as it was, but as it is saved of this very image
+        merged = replace(merged, **{name: told.get(name, getattr(known, name)) for name in UNTOLD})
+        merged = replace(merged, **{name: told.get(name) or getattr(known, name) or getattr(was, name) for name in IDENTITY})
     if unit.kind not in (None, was.kind) and unit.bs_type is None:
         merged = replace(merged, bs_type=default_bs_type(unit.kind))
     return merged

@@ -28,7 +28,6 @@ class LiveLun:
     #: what it prints of the size, such as ``67 MB``; it is rounded in a way of its own
     size: str = ""
     block_size: int = 512
-    online: bool = True
     removable: bool = False
     readonly: bool = False
     thin: bool = False
@@ -80,31 +79,47 @@ class LiveSystem:
 _KINDS = {"disk": "disk", "tape": "tape", "cd/dvd": "cd", "changer": "changer", "osd": "osd", "passthrough": "pt", "controller": "controller"}
 
 
+#: what an initiator calls itself is printed as it came, so only what cannot be within its lines begins a part
+_TARGET = re.compile(r"^Target (\d+): (.*)\n    System information:\n        Driver: ", re.MULTILINE)
+_SESSIONS, _LUNS = "    I_T nexus information:\n", "    LUN information:\n"
+
+
 def parse_targets(text: str) -> t.List[LiveTarget]:
     """``tgtadm --op show --mode target``: every target, in the order of their numbers. Raises ``DamagedError`` for what is none of it."""
-    blocks = re.split(r"^(?=Target \d+: )", text, flags=re.MULTILINE)
-    if blocks[0].strip():
-        raise DamagedError("tgtd", f"describes its targets in a form that is not known: {blocks[0].splitlines()[0][:80]!r}",
-                           "Is it another release than 1.0.19 to 1.0.97?")
-    return [_target(block) for block in blocks[1:]]
+    heads = list(_TARGET.finditer(text))
+    if text.strip() and (not heads or heads[0].start()):
+        raise _unknown(text.splitlines()[0])
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    found = [_target(int(head.group(1)), head.group(2), text[head.end():end]) for head, end in zip(heads, ends)]
+    for before, after in zip(found, found[1:]):
+        if after.tid <= before.tid:  # tgtd lists them in order: this one is a tale that an initiator tells
+            raise _unknown(f"Target {after.tid}: {after.name}")
+    return found
 
 
-def _target(block: str) -> LiveTarget:
-    head, _newline, rest = block.partition("\n")
-    found = re.fullmatch(r"Target (\d+): (.*)", head)
-    sections = _sections(rest)
-    system = _pairs(sections.get("System information:", []))
-    users = [line.strip() for line in sections.get("Account information:", [])]
-    allowed = [line.strip() for line in sections.get("ACL information:", [])]
-    luns = [_lun(part) for part in _split(sections.get("LUN information:", []), "LUN: ")]
+def _unknown(line: str) -> DamagedError:
+    return DamagedError("tgtd", f"describes its targets in a form that is not known: {line[:80]!r}", "Is it another release than 1.0.19 to 1.0.97?")
+
+
+def _target(tid: int, name: str, text: str) -> LiveTarget:
+    system, _heading, rest = ("Driver: " + text).partition(_SESSIONS)
+    # the last of them: no initiator writes behind it
+    sessions, _heading, rest = rest.rpartition(_LUNS)
+    if not rest:
+        raise _unknown(f"Target {tid}: {name}")
+    said = _pairs(system.split("\n"))
+    parts = re.split(r"^    (Account|ACL) information:\n", rest, flags=re.MULTILINE)
+    lists = {heading: [line.strip() for line in lines.split("\n") if line.strip()] for heading, lines in zip(parts[1::2], parts[2::2])}
+    users, allowed = lists.get("Account", []), lists.get("ACL", [])
+    luns = [_lun(part) for part in re.split(r"^(?=        LUN: )", parts[0], flags=re.MULTILINE) if part]
     return LiveTarget(
-        tid=int(found.group(1)) if found else 0,
-        name=found.group(2) if found else "",
-        driver=system.get("Driver", "iscsi"),
-        ready=system.get("State") == "ready",
-        nop_interval=int(system.get("Nop interval", "0")),
-        nop_count=int(system.get("Nop count", "0")),
-        sessions=tuple(_session(part) for part in _split(sections.get("I_T nexus information:", []), "I_T nexus: ")),
+        tid=tid,
+        name=name,
+        driver=said.get("Driver", "iscsi"),
+        ready=said.get("State") == "ready",
+        nop_interval=int(said.get("Nop interval", "0")),
+        nop_count=int(said.get("Nop count", "0")),
+        sessions=tuple(_session(part) for part in re.split(r"(?=        I_T nexus: \d+\n            Initiator: )", sessions) if part),
         luns={lun.number: lun for lun in luns if lun.kind != "controller"},
         accounts=tuple(user for user in users if not user.endswith(_OUTGOING)),
         outgoing=next((user[:-len(_OUTGOING)] for user in users if user.endswith(_OUTGOING)), ""),
@@ -113,45 +128,22 @@ def _target(block: str) -> LiveTarget:
     )
 
 
-def _sections(text: str) -> t.Dict[str, t.List[str]]:
-    """Lines below each heading; a heading is indented by four blanks."""
-    sections: t.Dict[str, t.List[str]] = {}
-    heading = ""
-    for line in text.splitlines():
-        if re.match(r" {4}\S", line):
-            heading = line.strip()
-        elif heading and line.strip():
-            sections.setdefault(heading, []).append(line)
-    return sections
-
-
-def _split(lines: t.Sequence[str], start: str) -> t.List[t.List[str]]:
-    parts: t.List[t.List[str]] = []
-    for line in lines:
-        if re.match(rf" {{8}}{re.escape(start)}", line):
-            parts.append([])
-        if parts:
-            parts[-1].append(line)
-    return parts
+def _session(text: str) -> LiveSession:
+    head, *lines = text.split("\n")
+    return LiveSession(
+        sid=int(head.rpartition(" ")[2]),
+        initiator=lines[0].partition("Initiator: ")[2].partition(" alias: ")[0],
+        addresses=tuple(re.findall(r"^ {16}IP Address: (.*)", text, re.MULTILINE)),
+        cids=tuple(int(cid) for cid in re.findall(r"^ {12}Connection: (\d+)$", text, re.MULTILINE)),
+    )
 
 
 def _pairs(lines: t.Iterable[str]) -> t.Dict[str, str]:
     return {key.strip(): value.strip() for key, _colon, value in (line.partition(":") for line in lines)}
 
 
-def _session(lines: t.Sequence[str]) -> LiveSession:
-    words = [line.strip() for line in lines]
-    initiator = next((word[len("Initiator: "):].rpartition(" alias: ")[0] for word in words if word.startswith("Initiator: ")), "")
-    return LiveSession(
-        sid=int(words[0].rpartition(" ")[2]),
-        initiator=initiator,
-        addresses=tuple(word[len("IP Address: "):] for word in words if word.startswith("IP Address: ")),
-        cids=tuple(int(word.rpartition(" ")[2]) for word in words if word.startswith("Connection: ")),
-    )
-
-
-def _lun(lines: t.Sequence[str]) -> LiveLun:
-    pairs = _pairs(lines)
+def _lun(text: str) -> LiveLun:
+    pairs = _pairs(text.split("\n"))
     size, _comma, rest = pairs.get("Size", "").partition(",")
     block = rest.rpartition(":")[2].strip()
     path = pairs.get("Backing store path", "")
@@ -162,7 +154,6 @@ def _lun(lines: t.Sequence[str]) -> LiveLun:
         scsi_sn=pairs.get("SCSI SN", ""),
         size=size,
         block_size=int(block) if block.isdigit() else 512,
-        online=pairs.get("Online") != "No",
         removable=pairs.get("Removable media") == "Yes",
         readonly=pairs.get("Readonly") == "Yes",
         thin=pairs.get("Thin-provisioning") == "Yes",

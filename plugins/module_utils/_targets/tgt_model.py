@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveLun, LiveTarget
 
+#: what neither a request to tgtd, nor targets.conf, nor the shell that tgt-admin hands it to makes something else of
+PLAIN = re.compile(r"[^\s,'\"\\#<>$`*?\[\]{}|;&()!\x00-\x1f\x7f]+")
+#: backing store types whose path is none of this host
+ELSEWHERE = ("glfs", "rbd", "sheepdog", "null")
 #: what can only be set when a LUN is made
 FIXED = ("path", "kind", "bs_type", "bs_options", "flags", "block_size")
 #: what tgtd never tells; only our own file knows it
@@ -61,8 +66,9 @@ class Target:
     addresses: t.Tuple[str, ...] = ()
     initiators: t.Tuple[str, ...] = ()
     parameters: t.Mapping[str, str] = field(default_factory=dict)
-    nop_interval: int = 0
-    nop_count: int = 0
+    #: None leaves them to tgtd
+    nop_interval: t.Optional[int] = None
+    nop_count: t.Optional[int] = None
 
 
 def unit_of(live: LiveLun, saved: t.Optional[Unit]) -> Unit:

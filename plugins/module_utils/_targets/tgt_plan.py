@@ -22,7 +22,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_desired i
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget, naa_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import IDENTITY, Target, Unit
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import path_of, render
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import check_savable, path_of, render
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import (
     FileOp,
     Found,
@@ -37,7 +37,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps imp
     set_state,
     set_target,
 )
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, Wanted
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import once
 
 _FORCE = "End its sessions first, or say force: true, and they lose it"
 
@@ -57,9 +58,9 @@ def _plan_absent(wanted: Wanted, found: Found) -> Plan:
                 raise InUseError(f"target {name}", [str(one) for one in live.sessions], _FORCE)
             closing: t.List[Op] = [set_state(live.tid, live.driver, ready=False)]
             closing += [Request("connection", "delete", "", live.tid, sid=one.sid, cid=cid, lld=live.driver) for one in live.sessions for cid in one.cids]
-            closing.append(Request("target", "delete", "", live.tid, lld=live.driver, force=wanted.force))
+            closing.append(Request("target", "delete", "", live.tid, lld=live.driver))
             steps.append(Step("remove", f"target {name}", _shown(was), None, closing))
-        if wanted.save and name in found.saved.texts:
+        if name in found.saved.texts:
             path = path_of(found.saved.folder, name)
             steps.append(Step("remove", path, f"target {name}", None, [FileOp("remove", path)]))
     return Plan(steps, (), {"targets": []})
@@ -72,10 +73,8 @@ class _Planner:
         self.wanted, self.found = wanted, found
         self.was = {name: current(name, found) for name in wanted.targets}
         self.desired = {name: desire(one, wanted, found) for name, one in wanted.targets.items()}
-        self.tids: t.Dict[str, int] = {}
-        for name in wanted.targets:
-            live = found.live.get(name)
-            self.tids[name] = live.tid if live else found.free_tid(self.tids.values())
+        free = found.free_tids()
+        self.tids = {name: found.live[name].tid if name in found.live else next(free) for name in wanted.targets}
         self.problems: t.List[t.Mapping[str, str]] = []
 
     def plan(self) -> Plan:
@@ -88,7 +87,7 @@ class _Planner:
         steps += account_steps(self.desired, self.tids, given_secrets(self.wanted), self.found)
         for target in self.desired.values():
             steps += self._open(target)
-        steps += self._save() if self.wanted.save else []
+        steps += self._save()
         for target in self.desired.values():
             self._notice(target)
         return Plan(steps, self.problems, {"targets": [self._facts(target) for target in self.desired.values()]})
@@ -103,6 +102,7 @@ class _Planner:
             if self.was[target.name] is None and target.driver not in self.found.system.drivers:
                 raise HostError(f"target {target.name}", f"is for the driver {target.driver}, which is not ready in this tgtd",
                                 f"Ready are: {', '.join(sorted(self.found.system.drivers)) or 'none'}")
+            once(f"target {target.name}: option luns: backing_store", [unit.path for unit in target.units.values() if unit.path])
             for unit in target.units.values():
                 subject = f"LUN {unit.number} of target {target.name}"
                 image = images.setdefault(naa_of(unit.scsi_id or ""), (unit.path, subject))
@@ -113,10 +113,11 @@ class _Planner:
 
     def _check_units(self, target: Target) -> None:
         was = self.was[target.name]
-        for number in self.wanted.targets[target.name].units:
-            old, new = was.units.get(number) if was else None, target.units[number]
+        backings = self.wanted.targets[target.name].backings
+        for number, new in target.units.items():
+            old = was.units.get(number) if was else None
             if old is None or must_be_made_anew(changed_settings(old, new)):
-                check_backing(f"LUN {number} of target {target.name}", new, self.wanted.targets[target.name].backings[number], self.found)
+                check_backing(f"LUN {number} of target {target.name}", new, backings.get(number, Backing()), self.found)
 
     def _make(self, target: Target) -> t.List[Step]:
         tid = self.tids[target.name]
@@ -152,7 +153,9 @@ class _Planner:
         names = changed_settings(was, unit)
         backing = self.wanted.targets[target.name].backings.get(unit.number)
         file = self.found.files.get(unit.path)
-        grown = bool(backing and backing.size and file and file.kind == "file" and live.luns[unit.number].size != printed_size(max(backing.size, file.size)))
+        grown = False
+        if backing and backing.size and file and file.kind == "file":
+            grown = file.size < backing.size or live.luns[unit.number].size != printed_size(file.size)
         if not names and not grown:
             return []
         if must_be_made_anew(names) or grown:
@@ -177,21 +180,25 @@ class _Planner:
         ops += [allow(tid, target.driver, one) for one in after if one not in before]
         steps = [Step("set who may log in to", f"target {target.name}", _lines(before), _lines(after), ops)] if ops else []
         if was.enabled != target.enabled:
-            steps.append(Step("enable" if target.enabled else "disable", f"target {target.name}", f"enabled: {was.enabled}", f"enabled: {target.enabled}",
-                              [set_state(tid, target.driver, target.enabled)]))
+            state = Step("enable" if target.enabled else "disable", f"target {target.name}", f"enabled: {was.enabled}", f"enabled: {target.enabled}",
+                         [set_state(tid, target.driver, target.enabled)])
+            steps = [*steps, state] if target.enabled else [state, *steps]
         return steps
 
     def _save(self) -> t.List[Step]:
         steps = []
         for target in self.desired.values():
             unknown = [user for user in (*target.incoming, target.outgoing) if user and user not in target.secrets]
-            if unknown:
+            if self.wanted.save:
+                check_savable(target)
+            if unknown and self.wanted.save:
                 raise HostError(f"target {target.name}", f"has the account {unknown[0]!r}, whose secret tgtd does not tell, so it cannot be saved",
                                 "Name its accounts (option accounts), or say save: false")
             path, text = path_of(self.found.saved.folder, target.name), render(self._for_file(target))
             if self.found.saved.texts.get(target.name) != text:
                 there = target.name in self.found.saved.texts
-                steps.append(Step("save", f"target {target.name} in {path}", "saved otherwise" if there else None, "saved as above",
+                action = "save" if self.wanted.save else "note"
+                steps.append(Step(action, f"target {target.name} in {path}", "saved otherwise" if there else None, "saved as above",
                                   [FileOp("save", path, text=text)]))
         return steps
 
@@ -213,10 +220,12 @@ class _Planner:
         for session in live.sessions if live else ():
             if not _allowed(session.initiator, session.addresses, target):
                 self._problem(str(session), "is of an initiator that may not log in any more, and goes on until it ends", "End it there, or allow it")
-        if self.wanted.save and target.nop_interval:
+        if not (self.wanted.save and self.wanted.boots):
+            return
+        if target.nop_interval:
             self._problem(f"target {target.name}", "has pings (nop_interval), which tgt-admin cannot set at boot",
                           "Run the task after a boot, or start tgtd with --iscsi nop_interval=,nop_count= for all targets")
-        if self.wanted.save and not self.found.saved.included:
+        if not self.found.saved.included:
             self._problem(self.found.saved.folder, "is not included by /etc/tgt/targets.conf, so nothing in it returns at boot",
                           f"Write into it: include {self.found.saved.folder}/*.conf")
 
@@ -244,15 +253,15 @@ def _allowed(initiator: str, addresses: t.Sequence[str], target: Target) -> bool
 
     if initiator in target.initiators or "ALL" in target.addresses:
         return True
-    networks = [ipaddress.ip_network(one, strict=False) for one in target.addresses]
     try:
+        networks = [ipaddress.ip_network(one.replace("[", "").replace("]", ""), strict=False) for one in target.addresses]
         return any(ipaddress.ip_address(one) in network for one in addresses for network in networks)
-    except ValueError:  # an address of a transport that is not IP
+    except ValueError:  # an address of a transport that is not IP, or what was set by hand and is none
         return True
 
 
 def _shown(target: Target) -> t.Dict[str, t.Any]:
-    pings = {"nop_interval": target.nop_interval, "nop_count": target.nop_count} if target.nop_interval or target.nop_count else {}
+    pings = {name: value for name, value in (("nop_interval", target.nop_interval), ("nop_count", target.nop_count)) if value}
     return {"driver": target.driver, "enabled": target.enabled, **pings, **target.parameters}
 
 

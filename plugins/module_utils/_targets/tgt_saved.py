@@ -16,14 +16,16 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import NOBODY
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target, Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import PLAIN, Target, Unit
 
 MAIN = "/etc/tgt/targets.conf"
 FOLDER = "/etc/tgt/conf.d"
 MARK = "# Written by the Ansible module lunar.iscsi.tgt_target. What is changed here by hand is lost with its next run."
+#: stands below the mark while accounts change
+UNSURE = "# Accounts of this target are being changed: tgtd may have other secrets than these until the module has run again."
 _WRITE_CACHE_OFF = "off"
 #: how a setting of a LUN is written; those of tgt-admin's own, then those that only "params" can carry
 _WORDS = (("kind", "device-type"), ("bs_type", "bs-type"), ("bs_options", "bsopts"), ("flags", "bsoflags"), ("block_size", "block-size"),
@@ -34,12 +36,16 @@ _DEEP = 10
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """What is in tgt's configuration: our targets, by name, with their text; and where foreign files declare a target."""
+    """What is in tgt's configuration: our targets, by name, with their text; and where foreign files declare a target.
+
+    ``unsure`` are targets of whose accounts tgtd may have other secrets, since a task broke off.
+    """
 
     folder: str
     ours: t.Mapping[str, Target] = field(default_factory=dict)
     texts: t.Mapping[str, str] = field(default_factory=dict)
     foreign: t.Mapping[str, str] = field(default_factory=dict)
+    unsure: t.FrozenSet[str] = frozenset()
     #: whether the main file reads the folder
     included: bool = True
 
@@ -54,13 +60,31 @@ def render(target: Target) -> str:
     lines = [MARK, f"<target {target.name}>", f"    driver {target.driver}", "    allow-in-use yes"]
     for number in sorted(target.units):
         lines += _render_unit(target.units[number])
-    lines += [f"    incominguser {user} '{target.secrets[user]}'" for user in target.incoming]
-    lines += [f"    outgoinguser {target.outgoing} '{target.secrets[target.outgoing]}'"] if target.outgoing else []
+    lines += [f"    incominguser {user} '{target.secrets.get(user, '')}'" for user in target.incoming]
+    lines += [f"    outgoinguser {target.outgoing} '{target.secrets.get(target.outgoing, '')}'"] if target.outgoing else []
     lines += [f"    initiator-address {one}" for one in target.addresses or (NOBODY,)]
     lines += [f"    initiator-name {one}" for one in target.initiators]
     lines += [f"    {name} {value}" for name, value in sorted(target.parameters.items())]
     lines += [] if target.enabled else ["    state offline"]
     return "\n".join([*lines, "</target>", ""])
+
+
+def unsure(text: str) -> str:
+    """The file of a target while its accounts change: at boot it is as good as before, but its secrets are not taken for those of tgtd."""
+    mark, _newline, rest = text.partition("\n")
+    return text if rest.startswith(UNSURE) else f"{mark}\n{UNSURE}\n{rest}"
+
+
+def check_savable(target: Target) -> None:
+    """Raise ``HostError`` where something that was set by hand cannot be written down."""
+    units = target.units.values()
+    # tgtd's own SCSI ids have blanks, and its addresses may have brackets, and neither does harm where it stands
+    words = [word.replace(" ", "") for unit in units for word in (unit.scsi_id, unit.scsi_sn) if word]
+    words += [word.replace("[", "").replace("]", "") for word in target.addresses]
+    for word in (*words, *(unit.path for unit in units), *target.incoming, target.outgoing, *target.initiators):
+        if word and not PLAIN.fullmatch(word):
+            raise HostError(f"target {target.name}", f"has {word!r}, which tgtd's configuration cannot carry, so it cannot be saved",
+                            "Give it another name where it was set, or say save: false")
 
 
 def _render_unit(unit: Unit) -> t.List[str]:
@@ -110,7 +134,8 @@ def _parse_word(target: Target, word: str, value: str, secrets: t.Dict[str, str]
         return replace(target, driver=value)
     if word in ("incominguser", "outgoinguser"):
         user, _blank, secret = value.partition(" ")
-        secrets[user] = secret[1:-1]
+        if len(secret) > 2:
+            secrets[user] = secret[1:-1]
         return replace(target, incoming=(*target.incoming, user)) if word == "incominguser" else replace(target, outgoing=user)
     if word == "initiator-address":
         return target if value == NOBODY else replace(target, addresses=(*target.addresses, value))
@@ -127,35 +152,42 @@ def _parse_setting(unit: Unit, word: str, value: str) -> Unit:
     if word == "lun":
         return replace(unit, number=int(value))
     name = {how.split(" ")[0]: name for name, how in _WORDS}[word]
-    if name in ("readonly", "removable"):
-        return replace(unit, **{name: bool(int(value))})
-    if name == "thin":
-        return replace(unit, thin=bool(int(value.partition("=")[2])))
-    if name == "write_cache":
-        return replace(unit, write_cache=value != _WRITE_CACHE_OFF)
-    if name == "flags":
-        return replace(unit, flags=tuple(value.split(":")))
-    return replace(unit, **{name: int(value) if name == "block_size" else value})  # type: ignore[arg-type]
+    meant: t.Any = value
+    if name in ("readonly", "removable", "thin"):
+        meant = bool(int(value.rpartition("=")[2]))
+    elif name == "write_cache":
+        meant = value != _WRITE_CACHE_OFF
+    elif name == "flags":
+        meant = tuple(value.split(":"))
+    elif name == "block_size":
+        meant = int(value)
+    return replace(unit, **{name: meant})
 
 
-def read_saved(folder: str = FOLDER, main: str = MAIN) -> SavedFiles:
-    """Read all of tgt's configuration. Raises ``DamagedError`` where a file of ours was changed into something else, and ``HostError``."""
+def read_saved(folder: str = FOLDER, main: t.Optional[str] = MAIN) -> SavedFiles:
+    """Read all of tgt's configuration, or without ``main`` only what is in ``folder``.
+
+    Raises ``DamagedError`` where a file of ours was changed into something else, and ``HostError``.
+    """
     read: t.Dict[str, t.List[str]] = {}
-    _follow(main, read, 0)
-    included = any(os.path.dirname(path) == folder for path in read) or not os.path.exists(main) or _reads_folder(read.get(main, ()), main, folder)
+    if main is not None:
+        _follow(main, read, 0)
+    included = main is None or any(os.path.dirname(path) == folder for path in read) or _reads_folder(read.get(main, ()), main, folder)
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.conf"))):
         _follow(path, read, _DEEP)
     ours: t.Dict[str, Target] = {}
     texts: t.Dict[str, str] = {}
     foreign: t.Dict[str, str] = {}
+    in_doubt: t.Set[str] = set()
     for path, lines in read.items():
         declared = [found.group(1).strip("\"' ") for found in (re.match(r"\s*<target\s+(.*?)\s*>", line, re.IGNORECASE) for line in lines) if found]
         if MARK in lines[:1] and len(declared) == 1 and path == path_of(folder, declared[0]):
             texts[declared[0]] = "\n".join([*lines, ""])
             ours[declared[0]] = parse(texts[declared[0]], path)
+            in_doubt.update(declared if UNSURE in lines[1:2] else ())
         else:
             foreign.update(dict.fromkeys(declared, path))
-    return SavedFiles(folder, ours, texts, foreign, included)
+    return SavedFiles(folder, ours, texts, foreign, frozenset(in_doubt), included)
 
 
 def _follow(path: str, read: t.Dict[str, t.List[str]], depth: int) -> None:

@@ -62,10 +62,10 @@ class Found:
     files: t.Mapping[str, File] = field(default_factory=dict)
     users: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
 
-    def free_tid(self, taken: t.Container[int]) -> int:
-        """The smallest number that no target has; tgtd has no way to ask for any."""
+    def free_tids(self) -> t.Iterator[int]:
+        """Numbers that no target has, the smallest first; tgtd has no way to ask for any."""
         used = {one.tid for one in self.live.values()}
-        return next(number for number in range(1, 1 << 31) if number not in used and number not in taken)
+        return (number for number in range(1, 1 << 31) if number not in used)
 
 
 def new_target(tid: int, target: Target) -> t.List[Op]:
@@ -76,7 +76,8 @@ def new_target(tid: int, target: Target) -> t.List[Op]:
 
 def nop_settings(tid: int, target: Target) -> t.List[Op]:
     """How often, in seconds, tgtd pings initiators, and how many unanswered pings end a connection."""
-    return [set_target(tid, target.driver, "nop_interval", str(target.nop_interval)), set_target(tid, target.driver, "nop_count", str(target.nop_count))]
+    said = (("nop_interval", target.nop_interval), ("nop_count", target.nop_count))
+    return [set_target(tid, target.driver, name, str(value)) for name, value in said if value is not None]
 
 
 def set_target(tid: int, driver: str, name: str, value: str) -> Request:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import BS_TYPES, Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import BS_TYPES, ELSEWHERE, PLAIN, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest, once, parse_size
 
 Options = t.Mapping[str, t.Any]
 
 _NAME = re.compile(r"[A-Za-z0-9.:-]+")  # target.c, tgt_target_create
-# a comma ends a path in a request; the rest has a meaning in targets.conf or in the shell that tgt-admin hands it to
-_PATH = re.compile(r"[^\s,'\"\\#<>$`*?\[\]{}|;&()!\x00-\x1f\x7f]+")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._:@+-]{1,200}")
 _SECRET = re.compile(r"[!-~]{1,255}")
 _INQUIRY = re.compile(r"[A-Za-z0-9._+/:-]+")
@@ -52,6 +50,8 @@ class WantedTarget:
     driver: t.Optional[str] = None
     enabled: bool = True
     units: t.Mapping[int, Unit] = field(default_factory=dict)
+    #: whether the task says which LUNs there are, be it none
+    names_luns: bool = False
     backings: t.Mapping[int, Backing] = field(default_factory=dict)
     #: addresses and initiators that may log in
     allow: t.Optional[t.Tuple[t.Tuple[str, ...], t.Tuple[str, ...]]] = None
@@ -72,11 +72,13 @@ class Wanted:
     purge: bool = False
     force: bool = False
     save: bool = True
+    #: whether the host starts this tgtd at boot, which is the one with control port 0
+    boots: bool = True
 
 
 def parse_wanted(params: Options) -> Wanted:
     """Check the options; raises ``InputError`` for what tgtd or its files could not carry."""
-    entries = [_target(one) for one in params.get("targets") or ([params] if params.get("name") else [])]
+    entries = [_target(one) for one in (params.get("targets") or () if params.get("name") is None else [params])]
     once("option targets: name", [one.name for one in entries])
     _one_secret_each(entries)
     port = params.get("control_port") or 0
@@ -84,7 +86,7 @@ def parse_wanted(params: Options) -> Wanted:
         raise InputError("option control_port", f"is {port}", "Give a number from 0 to 32767")
     save = params.get("save", True) is not False and (not port or bool(params.get("save_folder")))
     return Wanted({one.name: one for one in entries}, params.get("state", "present") == "present", bool(params.get("purge")),
-                  bool(params.get("force")), save)  # fmt: skip
+                  bool(params.get("force")), save, not port)  # fmt: skip
 
 
 def _one_secret_each(entries: t.Sequence[WantedTarget]) -> None:
@@ -101,14 +103,17 @@ def _target(option: Options) -> WantedTarget:
         raise InputError(f"option name: target {name!r}", "holds a character that tgtd refuses", "Use letters, digits, dots, colons and hyphens")
     units = [_unit(one, f"target {name}: LUN {one.get('lun')}") for one in option.get("luns") or ()]
     once(f"target {name}: option luns: lun", [unit.number for unit in units])
-    once(f"target {name}: option luns: backing_store", [unit.path for unit in units])
+    once(f"target {name}: option luns: backing_store", [unit.path for unit in units if unit.path])
     accounts = option.get("accounts")
     interval, count = option.get("nop_interval"), option.get("nop_count")
     for word, value in (("nop_interval", interval), ("nop_count", count)):
         if value is not None and not 0 <= value <= 3600:
             raise InputError(f"target {name}: option {word}", f"is {value}", "Give a number from 0 to 3600")
+        if value is not None and option.get("driver") == "iser":
+            raise InputError(f"target {name}: option {word}", "is for the driver iscsi", "Leave it out")
     return WantedTarget(
         name, option.get("driver"), option.get("enabled", True) is not False, {unit.number: unit for unit in units},
+        option.get("luns") is not None,
         {unit.number: _backing(one, unit, name) for one, unit in zip(option.get("luns") or (), units)}, _allow(option.get("allow"), name),
         None if accounts is None else _incoming(accounts, name), None if accounts is None else _outgoing(accounts, name),
         _parameters(option.get("parameters"), name), interval, count)  # fmt: skip
@@ -119,10 +124,10 @@ def _unit(option: Options, subject: str) -> Unit:
     bs_type = option.get("bs_type")
     if not 1 <= number <= 16383:
         raise InputError(f"{subject}: number", "is out of range", "Give 1 to 16383; LUN 0 is the controller that tgtd makes itself")
-    if path and not _PATH.fullmatch(path):
-        raise InputError(f"{subject}: backing_store {path!r}", "holds a character that tgtd's configuration cannot carry",
+    if path and (not PLAIN.fullmatch(path) or path.endswith("/")):
+        raise InputError(f"{subject}: backing_store {path!r}", "ends with a slash, or holds a character that tgtd's configuration cannot carry",
                          "Use letters, digits and / . _ - : @ % + = ~; a symbolic link can stand for another name")
-    if path and bs_type not in ("glfs", "rbd", "null", "sheepdog") and not path.startswith("/"):
+    if path and bs_type not in ELSEWHERE and not path.startswith("/"):
         raise InputError(f"{subject}: backing_store {path!r}", "is no absolute path", "Give one, or the bs_type that knows such names (glfs, rbd)")
     if bs_type == "glfs" and not re.fullmatch(r"[^@:/]+@[^@:/]+:/?[^:@]+", path):
         raise InputError(f"{subject}: backing_store {path!r}", "is no file in a Gluster volume", "Write it as volume@server:path")
@@ -150,10 +155,9 @@ def _check_kind(subject: str, kind: str, bs_type: t.Optional[str], path: str) ->
 
 def _bs_options(option: Options, subject: str) -> t.Optional[str]:
     given: t.Optional[str] = option.get("bs_options")
-    if given is not None and not _PATH.fullmatch(given):
-        # ; separates them, and tgt-admin hands them to a shell in quotes
-        if not _PATH.fullmatch(given.replace(";", "")):
-            raise InputError(f"{subject}: bs_options {given!r}", "holds a character that tgtd's configuration cannot carry", "Write key=value;key=value")
+    # ; separates them, and tgt-admin hands them to a shell in quotes
+    if given is not None and not PLAIN.fullmatch(given.replace(";", "")):
+        raise InputError(f"{subject}: bs_options {given!r}", "holds a character that tgtd's configuration cannot carry", "Write key=value;key=value")
     return given
 
 
@@ -167,7 +171,7 @@ def _backing(option: Options, unit: Unit, name: str) -> Backing:
     create = bool(option.get("create"))
     if create and size is None:
         raise InputError(subject, "is missing", "create: true needs to know how large the file shall be")
-    if size is not None and (unit.bs_type in ("glfs", "rbd", "null") or not unit.path):
+    if size is not None and (unit.bs_type in ELSEWHERE or not unit.path):
         raise InputError(subject, f"cannot be had for the backing store {unit.path or 'none'}", "Leave it out; it is for files of this host")
     return Backing(size, create, option.get("sparse", True) is not False)
 
@@ -178,7 +182,7 @@ def _allow(option: t.Optional[Options], name: str) -> t.Optional[t.Tuple[t.Tuple
     addresses = tuple(_address(one, name) for one in option.get("addresses") or ())
     initiators = tuple(check_iscsi_name(one, f"target {name}: option allow.initiators") for one in option.get("initiators") or ())
     for one in initiators:
-        if not _PATH.fullmatch(one):
+        if not PLAIN.fullmatch(one):
             raise InputError(f"target {name}: option allow.initiators {one!r}", "holds a character that tgtd's configuration cannot carry", "Leave it out")
     once(f"target {name}: option allow.addresses", addresses)
     once(f"target {name}: option allow.initiators", initiators)
@@ -199,6 +203,8 @@ def _address(text: str, name: str) -> str:
         raise InputError(subject, "is no IP address and no network", how) from None
     if network.prefixlen == 0:
         raise InputError(subject, "is every address", "Write ALL for that")
+    if int(network.network_address) == 0:
+        raise InputError(subject, "begins at address 0, where tgtd takes every address of the other IP version for one of it", "Name other networks")
     if network.num_addresses == 1:
         return str(exact)
     if exact != network.network_address:
@@ -233,9 +239,10 @@ def _account(option: Options, subject: str) -> t.Tuple[str, str]:
     if not _ACCOUNT.fullmatch(user):
         raise InputError(f"{subject}: username {user!r}", "holds a character that tgtd's configuration cannot carry",
                          "Use letters, digits and . _ : @ + -, 200 at most")
-    if not _SECRET.fullmatch(secret) or any(one in secret for one in "#'\\"):
+    # << begins a text of many lines in tgt's configuration, and */ ends a comment
+    if not _SECRET.fullmatch(secret) or any(one in secret for one in ("#", "'", "\\", "<<", "*/")):
         raise InputError(f"{subject}: the password of {user!r}", "holds a character that tgtd's configuration cannot carry, or is empty or too long",
-                         "Use 1 to 255 printable ASCII characters, no white space and none of # ' \\")
+                         "Use 1 to 255 printable ASCII characters, no white space and none of # ' \\ << */")
     return user, secret
 
 
