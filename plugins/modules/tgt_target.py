@@ -28,7 +28,7 @@ requirements:
   - C(tgt-admin), so that targets return at boot. It hands secrets to C(tgtadm) as arguments when it does so.
 options:
   name:
-    description: The iSCSI name of the target. Either O(name) or O(targets) is required.
+    description: The iSCSI name of the target. One of O(name), O(targets) and O(portals) is required.
     type: str
   targets:
     description: Several targets in one go. Each has the options of a single one, which cannot be given beside it.
@@ -203,6 +203,13 @@ options:
       - The folder to save in, which C(/etc/tgt/targets.conf) has to include. Without it, C(/etc/tgt/conf.d).
       - With another O(control_port) than 0, nothing is saved unless this is given. What is started at boot reads it for port 0 alone.
     type: path
+  portals:
+    description:
+      - Where C(tgtd) listens, as C(address), C(address:port) or C([IPv6]:port). What is given here is all, and it is for all targets of this C(tgtd).
+        Without it, what is set stays, which is every address and port 3260 after installation.
+      - Sessions through a portal that goes stay up. It is saved as an addition to the service of systemd, not with another O(control_port) than 0.
+    type: list
+    elements: str
   control_port:
     description: Which C(tgtd) of the host (C(tgtd --control-port)).
     type: int
@@ -344,9 +351,10 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "save": {"type": "bool", "default": True},
             "save_folder": {"type": "path"},
+            "portals": {"type": "list", "elements": "str"},
             "control_port": {"type": "int", "default": 0},
         },
-        required_one_of=[("name", "targets")],
+        required_one_of=[("name", "targets", "portals")],
         mutually_exclusive=[("targets", option) for option in ("name", *single)],
         supports_check_mode=True,
     )

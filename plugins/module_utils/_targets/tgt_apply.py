@@ -109,9 +109,13 @@ def _ask(request: Request, control: Control) -> None:
 
 
 def _do_file(op: FileOp) -> None:
-    if op.kind == "save":
+    if op.kind in ("save", "publish"):
         make_folder(os.path.dirname(op.path), 0o755)
-        write_atomic(op.path, op.text.encode("utf-8", "surrogateescape"), 0o600)
+        write_atomic(op.path, op.text.encode("utf-8", "surrogateescape"), 0o600 if op.kind == "save" else 0o644)
+    elif op.kind == "reload":
+        from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner, check  # seldom needed
+
+        check(Runner().run(["systemctl", "daemon-reload"], timeout=60), "systemd did not read its files again", "Look at systemctl status")
     elif op.kind == "remove":
         remove_file(op.path)
     else:

@@ -22,6 +22,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_desired i
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget, naa_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import IDENTITY, Target, Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import portal_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import check_savable, path_of, render
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import (
     FileOp,
@@ -79,7 +80,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         self._check()
-        steps: t.List[Step] = []
+        steps = portal_steps(self.wanted.portals, self.found.portals, self.found.service)
         for one in self.wanted.targets.values():
             steps += backing_steps(one, self.found)
         for target in self.desired.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveSystem, LiveTarget
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target, Unit
@@ -21,7 +22,7 @@ _SETTINGS = {"scsi_id": "scsi_id", "scsi_sn": "scsi_sn", "vendor": "vendor_id", 
 
 
 class FileOp(t.NamedTuple):
-    """One move on a file of the host: make, grow (``size`` in bytes), save or remove (a file of tgt's configuration)."""
+    """One move on a file of the host: make, grow (``size`` in bytes), save or remove (a file of tgt's configuration, for root alone), publish."""
 
     kind: str
     path: str
@@ -52,6 +53,15 @@ class File(t.NamedTuple):
 
 
 @dataclass(frozen=True)
+class Service:
+    """The service of tgtd: how it is started, where our addition to it is, and what that says now."""
+
+    command: str = ""
+    drop_in: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Found:
     """The host as read: what tgtd serves and can, its configuration, the files behind LUNs and who else uses those that are devices."""
 
@@ -61,6 +71,9 @@ class Found:
     parameters: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
     files: t.Mapping[str, File] = field(default_factory=dict)
     users: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
+    #: where tgtd listens, if the task says where it shall
+    portals: t.Sequence[Portal] = ()
+    service: t.Optional[Service] = None
 
     def free_tids(self) -> t.Iterator[int]:
         """Numbers that no target has, the smallest first; tgtd has no way to ask for any."""

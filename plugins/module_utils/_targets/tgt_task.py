@@ -19,6 +19,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control i
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget, parse_parameters, parse_system, parse_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_plan import make_plan
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import check_here, parse_shown, read_service
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import FOLDER, MAIN, SavedFiles, read_saved
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted, parse_wanted
@@ -39,6 +40,7 @@ class TgtTask:
         self._main, self._fstab, self._lock, self._notes = main, fstab, lock, notes
 
     def read(self) -> Found:
+        check_here(self.wanted.portals or ())
         live = {one.name: one for one in parse_targets(self.control.ask(Request("target", "show", "", ALL_TARGETS)))}
         saved = read_saved(self._folder, self._main) if self.wanted.save else read_saved(self._notes_folder(), None)
         mounts = _awaited_mounts(self._fstab)
@@ -50,7 +52,9 @@ class TgtTask:
         return Found(
             live, parse_system(self.control.ask(Request("system", "show", "", ALL_TARGETS))), saved,
             {name: self._parameters(live[name], saved) for name in self.wanted.targets if name in live}, files,
-            {path: _users(path) for path, file in files.items() if file.kind == "block" and path not in known})  # fmt: skip
+            {path: _users(path) for path, file in files.items() if file.kind == "block" and path not in known},
+            parse_shown(self.control.ask(Request("portal", "show"))) if self.wanted.portals is not None else (),
+            read_service() if self.wanted.portals is not None and self.wanted.save and self.wanted.boots else None)  # fmt: skip
 
     def _notes_folder(self) -> str:
         """Where notes of this very tgtd are: each makes its socket anew."""

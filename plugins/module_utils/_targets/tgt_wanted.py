@@ -11,8 +11,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, check_iscsi_name
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import BS_TYPES, ELSEWHERE, PLAIN, Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest, once, parse_size
 
 Options = t.Mapping[str, t.Any]
@@ -74,6 +75,7 @@ class Wanted:
     save: bool = True
     #: whether the host starts this tgtd at boot, which is the one with control port 0
     boots: bool = True
+    portals: t.Optional[t.Sequence[Portal]] = None
 
 
 def parse_wanted(params: Options) -> Wanted:
@@ -86,7 +88,7 @@ def parse_wanted(params: Options) -> Wanted:
         raise InputError("option control_port", f"is {port}", "Give a number from 0 to 32767")
     save = params.get("save", True) is not False and (not port or bool(params.get("save_folder")))
     return Wanted({one.name: one for one in entries}, params.get("state", "present") == "present", bool(params.get("purge")),
-                  bool(params.get("force")), save, not port)  # fmt: skip
+                  bool(params.get("force")), save, not port, parse_portals(params.get("portals")))  # fmt: skip
 
 
 def _one_secret_each(entries: t.Sequence[WantedTarget]) -> None:
