@@ -22,8 +22,12 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Attempt, FileOp, Found, Op, bind, set_state
 
 
-def account_steps(desired: t.Mapping[str, Target], tids: t.Mapping[str, int], given: t.Container[str], found: Found) -> t.List[Step]:
-    """The steps for all targets of a task; ``given`` are the accounts that the task names. The first step carries what all of them need."""
+def account_steps(desired: t.Mapping[str, Target], tids: t.Mapping[str, int], given: t.Container[str], found: Found,
+                  saves: t.Container[str]) -> t.List[Step]:
+    """The steps for all targets of a task. The first step carries what all of them need.
+
+    ``given`` are the accounts that the task names, ``saves`` the targets that will be saved anew.
+    """
     made = _to_make(desired, given, found)
     marking: t.List[Op] = []
     closing: t.List[Op] = []
@@ -33,7 +37,7 @@ def account_steps(desired: t.Mapping[str, Target], tids: t.Mapping[str, int], gi
         was = found.live.get(name, LiveTarget(tids[name], name, target.driver))
         off, on = _moves(tids[name], was, target, made)
         if off or on:
-            if name in found.saved.texts and name in found.live:
+            if name in found.saved.texts and name in saves:
                 marking.append(FileOp("save", path_of(found.saved.folder, name), text=unsure(found.saved.texts[name])))
             closing += off
             gone.update({*was.accounts, was.outgoing} - {""})

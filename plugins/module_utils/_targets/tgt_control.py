@@ -39,6 +39,8 @@ REFUSALS = (
     "commands are running on the LUN", "the driver is busy", "it does not know this operation", "it does not know this parameter",
     "the medium is locked by an initiator",
 )  # fmt: skip
+#: the number of a target in a request that is about all of them
+ALL_TARGETS = -1
 TARGET_ACTIVE, LUN_ACTIVE = 19, 20
 # mode, op, lld, len, tid, sid, lun, cid, host_no, device_type, ac_dir, pack, force; padded as a C compiler pads it
 _REQUEST = struct.Struct("@ii64sIiQQIIIIII")

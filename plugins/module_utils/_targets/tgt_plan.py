@@ -85,10 +85,11 @@ class _Planner:
             steps += backing_steps(one, self.found)
         for target in self.desired.values():
             steps += self._make(target) if self.was[target.name] is None else self._change(target)
-        steps += account_steps(self.desired, self.tids, given_secrets(self.wanted), self.found)
+        saves = self._saves()
+        steps += account_steps(self.desired, self.tids, given_secrets(self.wanted), self.found, saves)
         for target in self.desired.values():
             steps += self._open(target)
-        steps += self._save()
+        steps += saves.values()
         for target in self.desired.values():
             self._notice(target)
         return Plan(steps, self.problems, {"targets": [self._facts(target) for target in self.desired.values()]})
@@ -186,8 +187,8 @@ class _Planner:
             steps = [*steps, state] if target.enabled else [state, *steps]
         return steps
 
-    def _save(self) -> t.List[Step]:
-        steps = []
+    def _saves(self) -> t.Dict[str, Step]:
+        steps = {}
         for target in self.desired.values():
             unknown = [user for user in (*target.incoming, target.outgoing) if user and user not in target.secrets]
             if self.wanted.save:
@@ -199,8 +200,8 @@ class _Planner:
             if self.found.saved.texts.get(target.name) != text:
                 there = target.name in self.found.saved.texts
                 action = "save" if self.wanted.save else "note"
-                steps.append(Step(action, f"target {target.name} in {path}", "saved otherwise" if there else None, "saved as above",
-                                  [FileOp("save", path, text=text)]))
+                steps[target.name] = Step(action, f"target {target.name} in {path}", "saved otherwise" if there else None, "saved as above",
+                                          [FileOp("save", path, text=text)])
         return steps
 
     def _for_file(self, target: Target) -> Target:

@@ -15,7 +15,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import rea
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import remove_file
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import LOCK, Lock, apply_steps
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, Request
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import ALL_TARGETS, Control, Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget, parse_parameters, parse_system, parse_targets
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_plan import make_plan
@@ -24,7 +24,6 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted, parse_wanted
 
-ALL_TARGETS = -1
 #: what a tgtd was told in tasks that save nothing, until it ends or the host does: it does not tell itself
 NOTES = "/run/lunar-iscsi-tgt"
 

@@ -256,7 +256,8 @@ class FakeTgtd(Control):
     def _show(self, request: Request) -> str:
         if request.mode == "system":
             stores = "".join(f"    {name}{f' (bsoflags {flags})' if flags else ''}\n" for name, flags in _STORES.items())
-            return f"System:\n    State: ready\n    debug: off\nLLDs:\n    iscsi: ready\n    iser: error\nBacking stores:\n{stores}Device types:\n    disk\niSNS:\n"
+            head = "System:\n    State: ready\n    debug: off\nLLDs:\n    iscsi: ready\n    iser: error\n"
+            return f"{head}Backing stores:\n{stores}Device types:\n    disk\niSNS:\n"
         if request.tid < 0:
             return "".join(self._show_target(tid, target) for tid, target in self.targets.items())
         if request.tid not in self.targets:
