@@ -16,8 +16,8 @@ description:
     Nobody can log in to a new target before it is whole.
   - A target that differs is changed in place. Sessions stay up while a LUN is added, an address is allowed, a secret is rotated or a parameter changes.
     What takes something away from a session is refused, unless O(force=true). The sessions are named.
-  - Speaks with C(tgtd) over its own socket, so no secret is ever an argument of a command, and a task without changes asks two questions, and one more
-    for each target with O(parameters).
+  - Speaks with C(tgtd) over its own socket, so no secret is ever an argument of a command, and a task without changes asks two questions,
+    a third where there are sessions, and one for each target with O(parameters).
   - Saves each target in a file of its own, from which C(tgt-admin) brings it back at boot. Other files are left alone.
   - What is behind a LUN is looked at first. A target never ends up empty because a file or a mount is missing.
 extends_documentation_fragment:

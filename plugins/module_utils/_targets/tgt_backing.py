@@ -49,12 +49,15 @@ def _check_file(subject: str, unit: Unit, backing: Backing, file: File) -> None:
         raise HostError(subject, "is empty", "Say how large the disk shall be (size)")
 
 
-def backing_steps(one: WantedTarget, found: Found) -> t.List[Step]:
-    """Make and grow the files of a target's LUNs; a file that is larger than asked for stays as it is."""
+def backing_steps(one: WantedTarget, found: Found, made: t.Dict[str, File]) -> t.List[Step]:
+    """Make and grow the files of a target's LUNs; a file that is larger than asked for stays as it is.
+
+    ``made`` are the files as other targets of the task will have made them; it is added to.
+    """
     steps: t.List[Step] = []
     for number, backing in sorted(one.backings.items()):
         path = one.units[number].path
-        file = found.files.get(path, File())
+        file = made.get(path, found.files.get(path, File()))
         if backing.size is None:
             continue
         subject = f"LUN {number} of target {one.name}: backing_store {path}"
@@ -68,6 +71,8 @@ def backing_steps(one: WantedTarget, found: Found) -> t.List[Step]:
                             "Copy what is in it while tgtd runs (from its /proc/PID/fd), or remove the LUN first (purge: true)")
         if file.kind == "missing" and backing.create:
             steps.append(Step("make", path, None, f"{backing.size} bytes", [FileOp("make", path, backing.size, backing.sparse)]))
+            made[path] = File("file", backing.size)
         elif file.kind == "file" and file.size < backing.size:
             steps.append(Step("grow", path, f"{file.size} bytes", f"{backing.size} bytes", [FileOp("grow", path, backing.size, backing.sparse)]))
+            made[path] = File("file", backing.size)
     return steps

@@ -81,20 +81,33 @@ _KINDS = {"disk": "disk", "tape": "tape", "cd/dvd": "cd", "changer": "changer", 
 
 #: what an initiator calls itself is printed as it came, so only what cannot be within its lines begins a part
 _TARGET = re.compile(r"^Target (\d+): (.*)\n    System information:\n        Driver: ", re.MULTILINE)
-_SESSIONS, _LUNS = "    I_T nexus information:\n", "    LUN information:\n"
+_SESSIONS, _LUNS, _NEXUS = "    I_T nexus information:\n", "    LUN information:\n", "        I_T nexus: "
 
 
-def parse_targets(text: str) -> t.List[LiveTarget]:
-    """``tgtadm --op show --mode target``: every target, in the order of their numbers. Raises ``DamagedError`` for what is none of it."""
-    heads = list(_TARGET.finditer(text))
+def has_sessions(text: str) -> bool:
+    """Whether ``tgtadm --op show --mode target`` holds words of initiators."""
+    return _NEXUS in text
+
+
+def parse_names(text: str) -> t.Dict[int, str]:
+    """``tgtadm --op show --mode lld``: names of targets by number. No initiator has a word in it."""
+    return {int(tid): name for tid, name in re.findall(r"^ {8}Target (\d+): (.*)$", text, re.MULTILINE)}
+
+
+def parse_targets(text: str, names: t.Optional[t.Mapping[int, str]] = None) -> t.List[LiveTarget]:
+    """``tgtadm --op show --mode target``: every target, in the order of their numbers; only those of ``names`` where initiators had a word.
+
+    Raises ``DamagedError`` for what is none of it.
+    """
+    heads = [head for head in _TARGET.finditer(text) if names is None or names.get(int(head.group(1))) == head.group(2)]
     if text.strip() and (not heads or heads[0].start()):
         raise _unknown(text.splitlines()[0])
+    for before, after in zip(heads, heads[1:]):
+        if int(after.group(1)) <= int(before.group(1)):  # it lists them in order
+            raise DamagedError("tgtd", f"tells of target {after.group(2)} twice; an initiator bears a name that is made to look so",
+                               f"Look at the sessions of target {before.group(2)} (tgtadm --op show --mode conn), and who may log in to it")
     ends = [head.start() for head in heads[1:]] + [len(text)]
-    found = [_target(int(head.group(1)), head.group(2), text[head.end():end]) for head, end in zip(heads, ends)]
-    for before, after in zip(found, found[1:]):
-        if after.tid <= before.tid:  # tgtd lists them in order: this one is a tale that an initiator tells
-            raise _unknown(f"Target {after.tid}: {after.name}")
-    return found
+    return [_target(int(head.group(1)), head.group(2), text[head.end():end]) for head, end in zip(heads, ends)]
 
 
 def _unknown(line: str) -> DamagedError:
@@ -108,6 +121,7 @@ def _target(tid: int, name: str, text: str) -> LiveTarget:
     if not rest:
         raise _unknown(f"Target {tid}: {name}")
     said = _pairs(system.split("\n"))
+    nexus = re.split(r"        I_T nexus: (\d+)\n            Initiator: ", sessions)
     parts = re.split(r"^    (Account|ACL) information:\n", rest, flags=re.MULTILINE)
     lists = {heading: [line.strip() for line in lines.split("\n") if line.strip()] for heading, lines in zip(parts[1::2], parts[2::2])}
     users, allowed = lists.get("Account", []), lists.get("ACL", [])
@@ -119,7 +133,7 @@ def _target(tid: int, name: str, text: str) -> LiveTarget:
         ready=said.get("State") == "ready",
         nop_interval=int(said.get("Nop interval", "0")),
         nop_count=int(said.get("Nop count", "0")),
-        sessions=tuple(_session(part) for part in re.split(r"(?=        I_T nexus: \d+\n            Initiator: )", sessions) if part),
+        sessions=tuple(map(_session, nexus[1::2], nexus[2::2])),
         luns={lun.number: lun for lun in luns if lun.kind != "controller"},
         accounts=tuple(user for user in users if not user.endswith(_OUTGOING)),
         outgoing=next((user[:-len(_OUTGOING)] for user in users if user.endswith(_OUTGOING)), ""),
@@ -128,11 +142,10 @@ def _target(tid: int, name: str, text: str) -> LiveTarget:
     )
 
 
-def _session(text: str) -> LiveSession:
-    head, *lines = text.split("\n")
+def _session(sid: str, text: str) -> LiveSession:
     return LiveSession(
-        sid=int(head.rpartition(" ")[2]),
-        initiator=lines[0].partition("Initiator: ")[2].partition(" alias: ")[0],
+        sid=int(sid),
+        initiator=text.partition("\n")[0].partition(" alias: ")[0],
         addresses=tuple(re.findall(r"^ {16}IP Address: (.*)", text, re.MULTILINE)),
         cids=tuple(int(cid) for cid in re.findall(r"^ {12}Connection: (\d+)$", text, re.MULTILINE)),
     )

@@ -25,6 +25,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import portal_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import check_savable, path_of, render
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import (
+    File,
     FileOp,
     Found,
     Op,
@@ -81,8 +82,9 @@ class _Planner:
     def plan(self) -> Plan:
         self._check()
         steps = portal_steps(self.wanted.portals, self.found.portals, self.found.service)
+        made: t.Dict[str, File] = {}
         for one in self.wanted.targets.values():
-            steps += backing_steps(one, self.found)
+            steps += backing_steps(one, self.found, made)
         for target in self.desired.values():
             steps += self._make(target) if self.was[target.name] is None else self._change(target)
         saves = self._saves()

@@ -16,7 +16,14 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import rem
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import LOCK, Lock, apply_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import ALL_TARGETS, Control, Request
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget, parse_parameters, parse_system, parse_targets
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import (
+    LiveTarget,
+    has_sessions,
+    parse_names,
+    parse_parameters,
+    parse_system,
+    parse_targets,
+)
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_plan import make_plan
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import check_here, parse_shown, read_service
@@ -40,7 +47,9 @@ class TgtTask:
 
     def read(self) -> Found:
         check_here(self.wanted.portals or ())
-        live = {one.name: one for one in parse_targets(self.control.ask(Request("target", "show", "", ALL_TARGETS)))}
+        text = self.control.ask(Request("target", "show", "", ALL_TARGETS))
+        names = parse_names(self.control.ask(Request("lld", "show"))) if has_sessions(text) else None
+        live = {one.name: one for one in parse_targets(text, names)}
         saved = read_saved(self._folder, self._main) if self.wanted.save else read_saved(self._notes_folder(), None)
         mounts = _awaited_mounts(self._fstab)
         known = {lun.path for one in live.values() for lun in one.luns.values()}

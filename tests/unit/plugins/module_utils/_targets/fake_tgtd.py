@@ -258,6 +258,8 @@ class FakeTgtd(Control):
             stores = "".join(f"    {name}{f' (bsoflags {flags})' if flags else ''}\n" for name, flags in _STORES.items())
             head = "System:\n    State: ready\n    debug: off\nLLDs:\n    iscsi: ready\n    iser: error\n"
             return f"{head}Backing stores:\n{stores}Device types:\n    disk\niSNS:\n"
+        if request.mode == "lld":
+            return "LLDs:\n    iscsi: ready\n" + "".join(f"        Target {tid}: {target.name}\n" for tid, target in self.targets.items())
         if request.tid < 0:
             return "".join(self._show_target(tid, target) for tid, target in self.targets.items())
         if request.tid not in self.targets:

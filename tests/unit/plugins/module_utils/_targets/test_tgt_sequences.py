@@ -139,7 +139,7 @@ class World:
                 for name in names:
                     with open(os.path.join(top, name), encoding="utf-8") as file:
                         found[os.path.join(top, name)] = file.read()
-        return found
+        return {**found, **{path: str(os.path.getsize(path)) for path in map(self.path, range(9)) if os.path.exists(path)}}
 
     def path(self, number: int) -> str:
         return os.path.join(self.folder, f"disk{number}")
