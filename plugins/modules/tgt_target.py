@@ -58,6 +58,7 @@ options:
           backing_store:
             description:
               - Absolute path of the file or device, or what O(targets[].luns[].bs_type) calls one, such as C(volume@server:path) for V(glfs).
+              - A cd, tape or changer without it has no medium. It returns at boot with tgt 1.0.96 or newer.
             type: str
           type:
             description: What initiators see. A new LUN is V(disk) unless said otherwise.
@@ -69,7 +70,7 @@ options:
               - Without it, V(rdwr) for a disk, V(mmc) for a cd, V(ssc) for a tape, V(smc) for a changer and V(sg) for V(pt).
             type: str
           bs_options:
-            description: Options of the backing store, as C(key=value;key=value).
+            description: Options of the backing store, as C(key=value;key=value). More than one need O(save=false).
             type: str
           flags:
             description: How the file is opened.

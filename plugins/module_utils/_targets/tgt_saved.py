@@ -5,7 +5,8 @@
 
 What tgt-admin makes of it, and what follows: without ``initiator-address`` it lets everybody in, so there is always one, which may be
 ``none``; it hands words to a shell, so a secret stands in quotes; a LUN whose file it finds open is left out unless ``allow-in-use`` is
-said; its numbers of targets and LUNs follow the order of names, so LUNs say theirs.
+said; a LUN whose path is no file is left out unless the ``bs-type`` of the target, not that of the LUN, is one of Gluster's or Ceph's; its
+numbers of targets and LUNs follow the order of names, so LUNs say theirs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import NOBODY
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import PLAIN, Target, Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, PLAIN, Target, Unit
 
 MAIN = "/etc/tgt/targets.conf"
 FOLDER = "/etc/tgt/conf.d"
@@ -58,6 +59,7 @@ def path_of(folder: str, name: str) -> str:
 def render(target: Target) -> str:
     """The file of a target, secrets inside."""
     lines = [MARK, f"<target {target.name}>", f"    driver {target.driver}", "    allow-in-use yes"]
+    lines += ["    bs-type glfs"] if _by_other_name(target) else []
     for number in sorted(target.units):
         lines += _render_unit(target.units[number])
     lines += [f"    incominguser {user} '{target.secrets.get(user, '')}'" for user in target.incoming]
@@ -76,8 +78,14 @@ def unsure(text: str) -> str:
 
 
 def check_savable(target: Target) -> None:
-    """Raise ``HostError`` where something that was set by hand cannot be written down."""
+    """Raise ``HostError`` where tgt-admin could not bring back what is written down."""
     units = target.units.values()
+    if any(";" in (unit.bs_options or "") for unit in units):
+        raise HostError(f"target {target.name}", "has bs_options with a semicolon, which tgt-admin before 1.0.96 hands to a shell bare",
+                        "Give one option, or say save: false and bring it back at boot yourself")
+    if _by_other_name(target) and not all(unit.path for unit in units):
+        raise HostError(f"target {target.name}", "has a LUN without a medium beside one whose backing store is no file, which tgt-admin cannot tell apart",
+                        "Put them into two targets, or say save: false")
     # tgtd's own SCSI ids have blanks, and its addresses may have brackets, and neither does harm where it stands
     words = [word.replace(" ", "") for unit in units for word in (unit.scsi_id, unit.scsi_sn) if word]
     words += [word.replace("[", "").replace("]", "") for word in target.addresses]
@@ -85,6 +93,11 @@ def check_savable(target: Target) -> None:
         if word and not PLAIN.fullmatch(word):
             raise HostError(f"target {target.name}", f"has {word!r}, which tgtd's configuration cannot carry, so it cannot be saved",
                             "Give it another name where it was set, or say save: false")
+
+
+def _by_other_name(target: Target) -> bool:
+    """Whether a backing store is none that tgt-admin would find in the file system."""
+    return any(unit.path and unit.bs_type in ELSEWHERE for unit in target.units.values())
 
 
 def _render_unit(unit: Unit) -> t.List[str]:
@@ -110,7 +123,7 @@ def parse(text: str, path: str) -> Target:
     secrets: t.Dict[str, str] = {}
     for line in text.splitlines():
         word, _blank, value = line.strip().partition(" ")
-        if not word or word.startswith("#") or word in ("</target>", "allow-in-use"):
+        if not word or word.startswith("#") or word in ("</target>", "allow-in-use") or (unit is None and word == "bs-type"):
             continue
         try:
             if word == "</backing-store>" and unit is not None:

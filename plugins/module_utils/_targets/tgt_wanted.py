@@ -147,8 +147,8 @@ def _unit(option: Options, subject: str) -> Unit:
 
 
 def _check_kind(subject: str, kind: str, bs_type: t.Optional[str], path: str) -> None:
-    if not path and kind not in ("cd", "tape", "changer") and bs_type != "null":
-        raise InputError(f"{subject}: backing_store", "is missing", f"Name the file or device behind the {kind}")
+    if not path and (kind not in ("cd", "tape", "changer") or bs_type == "null"):
+        raise InputError(f"{subject}: backing_store", "is missing", "Give any word" if bs_type == "null" else f"Name the file or device behind the {kind}")
     if bs_type is not None and (bs_type in ("sg", "bsg")) != (kind == "pt"):
         raise InputError(f"{subject}: bs_type", f"is {bs_type} for a {kind}", "sg and bsg are for type pt, and type pt is for them")
     if kind == "tape" and bs_type not in (None, "ssc"):
