@@ -13,6 +13,8 @@ import copy
 import os
 import shutil
 import tempfile
+import time
+import types
 import typing as t
 
 import pytest
@@ -158,7 +160,7 @@ luns = st.fixed_dictionaries({
     "vendor": st.sampled_from([None, None, "LUNAR"]), "size": st.sampled_from(["1MiB", "1MiB", "3MiB"]), "flags": st.sampled_from([None, None, ["sync"]]),
     "scsi_id": st.sampled_from([None, None, None, "6abc"]), "type": st.sampled_from([None, None, "disk", "cd"])})
 targets = st.fixed_dictionaries({
-    "name": st.sampled_from(NAMES), "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: one["lun"], lambda one: one["disk"])),
+    "name": st.sampled_from(NAMES), "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
     "users": st.none() | some(USERS), "outgoing": st.sampled_from([None, None, *USERS]),
     "allow": st.none() | st.fixed_dictionaries({"addresses": some(["192.0.2.0/24", "192.0.2.9", "fd00::/64"]) | st.just(["ALL"]), "initiators": some(HOSTS)}),
     "parameters": st.none() | st.dictionaries(st.sampled_from(["MaxBurstLength", "MaxConnections"]), st.sampled_from([512, 1024])),
@@ -214,7 +216,7 @@ def meanwhile(what: str, number: int, world: World) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tgt_apply.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(tgt_apply, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
 
 
 @pytest.mark.parametrize("save", [True, False], ids=["saved", "noted"])
