@@ -79,7 +79,9 @@ def test_a_target_that_an_initiator_doubles(target: str) -> None:
         parse_targets(forged(target), {2: DISK4, 5: DISK5})
 
 
-@pytest.mark.parametrize("text", ["tgtadm: out of memory\n", "Target 1: x\n    Driver: iscsi\n", "Target 1: x\n    System information:\n        Driver: iscsi\n"])
+@pytest.mark.parametrize("text", [
+    "tgtadm: out of memory\n", "Target 1: x\n    Driver: iscsi\n", "Target 1: x\n    System information:\n        Driver: iscsi\n",
+])  # fmt: skip
 def test_another_form_is_refused(text: str) -> None:
     with pytest.raises(DamagedError, match="form that is not known"):
         parse_targets(text)

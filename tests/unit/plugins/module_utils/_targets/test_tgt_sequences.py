@@ -160,16 +160,16 @@ luns = st.fixed_dictionaries({
     "vendor": st.sampled_from([None, None, "LUNAR"]), "size": st.sampled_from(["1MiB", "1MiB", "3MiB"]), "flags": st.sampled_from([None, None, ["sync"]]),
     "scsi_id": st.sampled_from([None, None, None, "6abc"]), "type": st.sampled_from([None, None, "disk", "cd"])})
 targets = st.fixed_dictionaries({
-    "name": st.sampled_from(NAMES), "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
-    "users": st.none() | some(USERS), "outgoing": st.sampled_from([None, None, *USERS]),
-    "allow": st.none() | st.fixed_dictionaries({"addresses": some(["192.0.2.0/24", "192.0.2.9", "fd00::/64"]) | st.just(["ALL"]), "initiators": some(HOSTS)}),
+    "name": st.sampled_from([*NAMES, *NAMES[:2]]), "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
+    "users": st.none() | some(USERS) | some(USERS, 1), "outgoing": st.sampled_from([None, None, *USERS]),
+    "allow": st.none() | st.just({"addresses": ["ALL"]}) | st.fixed_dictionaries({"addresses": some(["192.0.2.0/24", "192.0.2.9", "fd00::/64"]) | st.just(["ALL"]), "initiators": some(HOSTS)}),
     "parameters": st.none() | st.dictionaries(st.sampled_from(["MaxBurstLength", "MaxConnections"]), st.sampled_from([512, 1024])),
     "enabled": st.sampled_from([None, None, True, False]), "nop_interval": st.sampled_from([None, None, None, 5])})
 tasks = st.fixed_dictionaries({
     "targets": st.lists(targets, min_size=1, max_size=3, unique_by=lambda one: str(one["name"])), "passwords": passwords,
     "purge": st.booleans(), "force": st.booleans(), "state": st.sampled_from(["present"] * 7 + ["absent"])})
 turns = st.lists(st.tuples(
-    tasks, st.sampled_from(["", "", "log in", "log in", "restart", "drift", "busy"]), st.sampled_from([-1, -1, -1, *range(12)]), st.integers(0, 9)),
+    tasks, st.sampled_from(["", "log in", "log in", "log in", "restart", "drift", "busy"]), st.sampled_from([-1] * 6 + [*range(12)]), st.integers(0, 9)),
     min_size=1, max_size=6)
 
 
@@ -195,7 +195,8 @@ def meanwhile(what: str, number: int, world: World) -> None:
     name = NAMES[number % 3]
     target = tgtd.named(name)
     if what == "log in":
-        tgtd.log_in(name, HOSTS[number % 2])
+        for one in NAMES:
+            tgtd.log_in(one, HOSTS[number % 2])
     elif what == "restart":
         tgtd.restart()
         world.guarded.clear()
@@ -220,7 +221,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("save", [True, False], ids=["saved", "noted"])
-@settings(max_examples=int(os.environ.get("LUNAR_EXAMPLES", "60")), deadline=None, derandomize=True, report_multiple_bugs=False,
+@settings(max_examples=int(os.environ.get("LUNAR_EXAMPLES", "40")), deadline=None, derandomize=True, report_multiple_bugs=False,
           phases=(Phase.generate, Phase.shrink) if "LUNAR_SHRINK" in os.environ else (Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(turns=turns)
 def test_from_anywhere_to_anywhere(save: bool, turns: t.Sequence[t.Tuple[Options, str, int, int]]) -> None:
@@ -232,6 +233,8 @@ def test_from_anywhere_to_anywhere(save: bool, turns: t.Sequence[t.Tuple[Options
             meanwhile(happens, number, world)
             options = dict(options_of(task, world), save=save)
             if not world.turn(options, kill_after) and kill_after >= 0:
+                if number % 2:  # the task that comes after says nothing of accounts
+                    options["targets"] = [{key: value for key, value in one.items() if key != "accounts"} for one in options["targets"]]
                 world.turn(options)
     finally:
         shutil.rmtree(folder)
