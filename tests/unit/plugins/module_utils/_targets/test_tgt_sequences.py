@@ -159,10 +159,12 @@ luns = st.fixed_dictionaries({
     "lun": st.integers(1, 3), "disk": st.integers(1, 5), "readonly": maybe, "write_cache": maybe, "block_size": st.sampled_from([None, None, None, 4096]),
     "vendor": st.sampled_from([None, None, "LUNAR"]), "size": st.sampled_from(["1MiB", "1MiB", "3MiB"]), "flags": st.sampled_from([None, None, ["sync"]]),
     "scsi_id": st.sampled_from([None, None, None, "6abc"]), "type": st.sampled_from([None, None, "disk", "cd"])})
+EVERYBODY = {"addresses": ["ALL"]}
+allow = st.fixed_dictionaries({"addresses": some(["192.0.2.0/24", "192.0.2.9", "fd00::/64"]), "initiators": some(HOSTS)})
 targets = st.fixed_dictionaries({
-    "name": st.sampled_from([*NAMES, *NAMES[:2]]), "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
-    "users": st.none() | some(USERS) | some(USERS, 1), "outgoing": st.sampled_from([None, None, *USERS]),
-    "allow": st.none() | st.just({"addresses": ["ALL"]}) | st.fixed_dictionaries({"addresses": some(["192.0.2.0/24", "192.0.2.9", "fd00::/64"]) | st.just(["ALL"]), "initiators": some(HOSTS)}),
+    "name": st.sampled_from([*NAMES, *NAMES[:2]]),
+    "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
+    "users": st.none() | some(USERS) | some(USERS, 1), "outgoing": st.sampled_from([None, None, *USERS]), "allow": st.none() | st.just(EVERYBODY) | allow,
     "parameters": st.none() | st.dictionaries(st.sampled_from(["MaxBurstLength", "MaxConnections"]), st.sampled_from([512, 1024])),
     "enabled": st.sampled_from([None, None, True, False]), "nop_interval": st.sampled_from([None, None, None, 5])})
 tasks = st.fixed_dictionaries({
