@@ -142,7 +142,7 @@ options:
       accounts: &accounts
         description:
           - CHAP accounts. With an incoming one, nobody logs in without it. What is given here is all; an empty dictionary takes them away.
-            Without it, what is set stays.
+            Without it, what is set stays, and what is saved and was lost comes back.
           - C(tgtd) has one secret for an account name, whatever targets use it.
           - C(tgtd) does not tell secrets. The one in the saved file is taken for the one that it has.
         type: dict

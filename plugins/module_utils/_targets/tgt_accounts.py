@@ -51,6 +51,15 @@ def account_steps(desired: t.Mapping[str, Target], tids: t.Mapping[str, int], gi
     return steps
 
 
+def drop_accounts(names: t.Container[str], found: Found) -> t.List[Op]:
+    """What takes the accounts away that only these targets have, which go: left behind, tgt-admin would take them with the secret they have."""
+    gone: t.Set[str] = set()
+    used = {"", *found.system.discovery_accounts}
+    for name, live in found.live.items():
+        (gone if name in names else used).update((*live.accounts, live.outgoing))
+    return [Attempt(Request("account", "delete", f"user={user}")) for user in sorted(gone - used)]
+
+
 def _used(desired: t.Mapping[str, Target], found: Found) -> t.Set[str]:
     """The accounts that something uses in the end."""
     used = set(found.system.discovery_accounts)

@@ -23,8 +23,8 @@ def current(name: str, found: Found) -> t.Optional[Target]:
     return target_of(live, found.saved.ours.get(name), found.parameters.get(name, {})) if live else None
 
 
-def desire(one: WantedTarget, wanted: Wanted, found: Found) -> Target:
-    """The target as it shall be, whole."""
+def desire(one: WantedTarget, wanted: Wanted, given: t.Mapping[str, str], found: Found) -> Target:
+    """The target as it shall be, whole; ``given`` are all secrets of the task."""
     was = current(one.name, found)
     saved = found.saved.ours.get(one.name, Target(one.name))
     base = was or saved
@@ -39,7 +39,7 @@ def desire(one: WantedTarget, wanted: Wanted, found: Found) -> Target:
     if one.incoming is not None:
         incoming = (*(user for user in base.incoming if user in one.incoming), *(user for user in one.incoming if user not in base.incoming))
         outgoing = one.outgoing[0] if one.outgoing else ""
-    known = {**saved.secrets, **base.secrets, **given_secrets(wanted)}
+    known = {**saved.secrets, **base.secrets, **{user: given[user] for user in (*incoming, outgoing) if user in given}}
     secrets = {user: known[user] for user in (*incoming, outgoing) if user in known}
     addresses, initiators = one.allow if one.allow is not None else (base.addresses, base.initiators)
     return Target(

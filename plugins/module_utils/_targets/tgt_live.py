@@ -14,7 +14,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import Damaged
 #: written for "nobody" where a list may not be empty; tgtd looks it up as an address, which it is not (iscsi/target.c, ip_match)
 NOBODY = "none"
 _OUTGOING = " (outgoing)"
-_NAME_FORMS = ("iqn.", "eui.", "naa.")
+#: how names of initiators begin, by which they are told from addresses
+NAME_FORMS = ("iqn.", "eui.", "naa.")
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def _target(tid: int, name: str, text: str) -> LiveTarget:
         luns={lun.number: lun for lun in luns if lun.kind != "controller"},
         accounts=tuple(user for user in users if not user.endswith(_OUTGOING)),
         outgoing=next((user[:-len(_OUTGOING)] for user in users if user.endswith(_OUTGOING)), ""),
-        addresses=tuple(one for one in allowed if not one.startswith(_NAME_FORMS) and one != NOBODY),
-        initiators=tuple(one for one in allowed if one.startswith(_NAME_FORMS)),
+        addresses=tuple(one for one in allowed if not one.startswith(NAME_FORMS) and one != NOBODY),
+        initiators=tuple(one for one in allowed if one.startswith(NAME_FORMS)),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_accounts import account_steps
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_accounts import account_steps, drop_accounts
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_desired import (
@@ -30,6 +30,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps imp
     Found,
     Op,
     allow,
+    disallow,
     new_lun,
     new_target,
     nop_settings,
@@ -52,6 +53,7 @@ def make_plan(wanted: Wanted, found: Found) -> Plan:
 
 def _plan_absent(wanted: Wanted, found: Found) -> Plan:
     steps: t.List[Step] = []
+    last = [name for name in wanted.targets if name in found.live][-1:]
     for name in wanted.targets:
         was = current(name, found)
         live = found.live.get(name)
@@ -61,6 +63,7 @@ def _plan_absent(wanted: Wanted, found: Found) -> Plan:
             closing: t.List[Op] = [set_state(live.tid, live.driver, ready=False)]
             closing += [Request("connection", "delete", "", live.tid, sid=one.sid, cid=cid, lld=live.driver) for one in live.sessions for cid in one.cids]
             closing.append(Request("target", "delete", "", live.tid, lld=live.driver))
+            closing += drop_accounts(wanted.targets, found) if name in last else []
             steps.append(Step("remove", f"target {name}", _shown(was), None, closing))
         if name in found.saved.texts:
             path = path_of(found.saved.folder, name)
@@ -74,7 +77,8 @@ class _Planner:
     def __init__(self, wanted: Wanted, found: Found) -> None:
         self.wanted, self.found = wanted, found
         self.was = {name: current(name, found) for name in wanted.targets}
-        self.desired = {name: desire(one, wanted, found) for name, one in wanted.targets.items()}
+        self.given = given_secrets(wanted)
+        self.desired = {name: desire(one, wanted, self.given, found) for name, one in wanted.targets.items()}
         free = found.free_tids()
         self.tids = {name: found.live[name].tid if name in found.live else next(free) for name in wanted.targets}
         self.problems: t.List[t.Mapping[str, str]] = []
@@ -88,7 +92,7 @@ class _Planner:
         for target in self.desired.values():
             steps += self._make(target) if self.was[target.name] is None else self._change(target)
         saves = self._saves()
-        steps += account_steps(self.desired, self.tids, given_secrets(self.wanted), self.found, saves)
+        steps += account_steps(self.desired, self.tids, self.given, self.found, saves)
         for target in self.desired.values():
             steps += self._open(target)
         steps += saves.values()
@@ -180,7 +184,7 @@ class _Planner:
         """Who may log in: what is no longer allowed goes first."""
         tid, was = self.tids[target.name], self.was[target.name] or Target(target.name)
         before, after = (*was.addresses, *was.initiators), (*target.addresses, *target.initiators)
-        ops: t.List[Op] = [allow(tid, target.driver, one, "unbind") for one in before if one not in after]
+        ops: t.List[Op] = [op for one in before if one not in after for op in disallow(tid, target.driver, one)]
         ops += [allow(tid, target.driver, one) for one in after if one not in before]
         steps = [Step("set who may log in to", f"target {target.name}", _lines(before), _lines(after), ops)] if ops else []
         if was.enabled != target.enabled:

@@ -32,6 +32,7 @@ _WRITE_CACHE_OFF = "off"
 _WORDS = (("kind", "device-type"), ("bs_type", "bs-type"), ("bs_options", "bsopts"), ("flags", "bsoflags"), ("block_size", "block-size"),
           ("scsi_id", "scsi_id"), ("scsi_sn", "scsi_sn"), ("readonly", "readonly"), ("removable", "removable"), ("write_cache", "write-cache"),
           ("vendor", "vendor_id"), ("product", "product_id"), ("revision", "product_rev"), ("thin", "params thin_provisioning="))  # fmt: skip
+_NAMES = {how.split(" ")[0]: name for name, how in _WORDS}
 _DEEP = 10
 
 
@@ -164,7 +165,7 @@ def _parse_word(target: Target, word: str, value: str, secrets: t.Dict[str, str]
 def _parse_setting(unit: Unit, word: str, value: str) -> Unit:
     if word == "lun":
         return replace(unit, number=int(value))
-    name = {how.split(" ")[0]: name for name, how in _WORDS}[word]
+    name = _NAMES[word]
     meant: t.Any = value
     if name in ("readonly", "removable", "thin"):
         meant = bool(int(value.rpartition("=")[2]))

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveSystem, LiveTarget
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import NAME_FORMS, LiveSystem, LiveTarget
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import SavedFiles
 
@@ -124,10 +125,19 @@ def remove_lun(tid: int, driver: str, number: int) -> Request:
     return Request("device", "delete", "", tid, number, lld=driver)
 
 
-def allow(tid: int, driver: str, what: str, op: str = "bind") -> Request:
-    """Let an address or an initiator in, or no longer."""
-    word = "initiator-name" if what.startswith(("iqn.", "eui.", "naa.")) else "initiator-address"
-    return Request("target", op, f"{word}={what}", tid, lld=driver)
+def allow(tid: int, driver: str, what: str) -> Request:
+    """Let an address or an initiator in."""
+    word = "initiator-name" if what.startswith(NAME_FORMS) else "initiator-address"
+    return Request("target", "bind", f"{word}={what}", tid, lld=driver)
+
+
+def disallow(tid: int, driver: str, what: str) -> t.List[Op]:
+    """Let it in no longer. What is neither an address nor a name was set by hand, and tgtd does not show as which of the two."""
+    word = "initiator-name" if what.startswith(NAME_FORMS) else "initiator-address"
+    ops = [Request("target", "unbind", f"{each}={what}", tid, lld=driver) for each in ("initiator-address", "initiator-name")]
+    if what == "ALL" or word == "initiator-name" or re.fullmatch(r"[0-9A-Fa-f.:/\[\]]+", what):
+        return [op for op in ops if op.text.startswith(word)]
+    return [Attempt(op) for op in ops]
 
 
 def bind(tid: int, driver: str, user: str, *, outgoing: bool = False, op: str = "bind") -> Request:

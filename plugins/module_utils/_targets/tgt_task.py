@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import read_mounts, users_of
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import remove_file
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import remove_empty_folders_up_to, remove_file
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import read_text
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import LOCK, Lock, apply_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import ALL_TARGETS, Control, Request
@@ -96,6 +96,7 @@ class TgtTask:
         for folder in glob.glob(os.path.join(glob.escape(self._notes), f"{self.control.port}-*")):
             for path in glob.glob(os.path.join(glob.escape(folder), "*")) if folder != own else ():
                 remove_file(path)
+                remove_empty_folders_up_to(folder, self._notes)
 
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
         return {"targets": make_plan(self.wanted, found).facts["targets"]} if done else {}

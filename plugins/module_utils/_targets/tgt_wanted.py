@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, check_iscsi_name
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import NAME_FORMS
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import BS_TYPES, ELSEWHERE, PLAIN, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest, once, parse_size
@@ -184,6 +185,8 @@ def _allow(option: t.Optional[Options], name: str) -> t.Optional[t.Tuple[t.Tuple
     addresses = tuple(_address(one, name) for one in option.get("addresses") or ())
     initiators = tuple(check_iscsi_name(one, f"target {name}: option allow.initiators") for one in option.get("initiators") or ())
     for one in initiators:
+        if not one.startswith(NAME_FORMS):
+            raise InputError(f"target {name}: option allow.initiators {one!r}", "is not in small letters", "tgtd compares every letter; write iqn., eui. or naa.")
         if not PLAIN.fullmatch(one):
             raise InputError(f"target {name}: option allow.initiators {one!r}", "holds a character that tgtd's configuration cannot carry", "Leave it out")
     once(f"target {name}: option allow.addresses", addresses)

@@ -205,6 +205,16 @@ def test_an_account_of_several_targets(gateway: Gateway) -> None:
     assert gateway.lets_in(account="anna%another-secret", name=third) and not gateway.lets_in(name=third) and gateway.lets_in()
 
 
+def test_accounts_go_with_their_last_target(gateway: Gateway) -> None:
+    other = "iqn.2026-11.org.example:other"
+    gateway.run(targets=[{"name": NAME, "accounts": accounts("secret-of-anna", "bert")}, {"name": other, "accounts": accounts("secret-of-anna")}])
+    gateway.run(state="absent")
+    assert gateway.tgt.adm("--op", "show", "--mode", "account").split() == ["Account", "list:", "anna"]
+    gateway.run(name=other, state="absent")
+    assert "anna" not in gateway.tgt.adm("--op", "show", "--mode", "account")
+    assert not gateway.run(name=other, state="absent")["changed"]
+
+
 def test_nothing_saved(gateway: Gateway) -> None:
     options: Options = {"luns": [{"lun": 1, "backing_store": gateway.image(), "vendor": "LUNAR", "write_cache": False}], "allow": LOCAL, "save": False}
     gateway.run(**options, accounts=accounts("secret-of-anna"))
@@ -217,7 +227,17 @@ def test_nothing_saved(gateway: Gateway) -> None:
     gateway.tgt.restart()
     assert gateway.run(**options, accounts=accounts("secret-of-anna"))["changed"]
     assert gateway.lets_in(account="anna%secret-of-anna")
-    assert len(list((gateway.folder / "notes").glob("*/*"))) == 1, "notes of a tgtd that is gone are left"
+    assert len(list((gateway.folder / "notes").rglob("*"))) == 2, "notes of a tgtd that is gone are left"
+
+
+def test_what_was_let_in_by_hand(gateway: Gateway) -> None:
+    gateway.tgt.add_target(NAME, luns=[], allow="")
+    for word, what in (("-I", "host1"), ("-Q", "host2"), ("-I", "[fd00::1]"), ("-Q", HOST1), ("-I", "ALL")):
+        gateway.tgt.adm("--op", "bind", "--mode", "target", "--tid", "1", word, what)
+    kept = gateway.run()
+    assert gateway.acl() == ["host1", "[fd00::1]", "ALL", "host2", HOST1] and not any("log in" in step for step in kept["steps"])
+    gateway.run(allow={"initiators": [HOST1]})
+    assert gateway.acl() == [HOST1]
 
 
 def test_pings_of_tgtd_itself_stay(gateway: Gateway) -> None:

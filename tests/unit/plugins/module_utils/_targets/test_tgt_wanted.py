@@ -83,6 +83,7 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("all-in-small", address("all"), "no IP address"),
     ("same-address", target(allow={"addresses": ["192.0.2.1", "192.0.2.1/32"]}), "given twice"),
     ("initiator", target(allow={"initiators": ["host1"]}), "does not begin with iqn"),
+    ("initiator-capital", target(allow={"initiators": ["IQN.2026-11.org.example:a"]}), "small letters"),
     ("initiator-shell", target(allow={"initiators": ["iqn.2026-11.org.example:$(reboot)"]}), "cannot carry"),
     ("initiators", target(allow={"initiators": ["iqn.2026-11.org.example:a"] * 2}), "given twice"),
     ("user-blank", incoming(user("anna b")), "letters, digits"),
