@@ -186,7 +186,8 @@ def _allow(option: t.Optional[Options], name: str) -> t.Optional[t.Tuple[t.Tuple
     initiators = tuple(check_iscsi_name(one, f"target {name}: option allow.initiators") for one in option.get("initiators") or ())
     for one in initiators:
         if not one.startswith(NAME_FORMS):
-            raise InputError(f"target {name}: option allow.initiators {one!r}", "is not in small letters", "tgtd compares every letter; write iqn., eui. or naa.")
+            raise InputError(f"target {name}: option allow.initiators {one!r}", "is not in small letters",
+                             "tgtd compares every letter; write iqn., eui. or naa.")
         if not PLAIN.fullmatch(one):
             raise InputError(f"target {name}: option allow.initiators {one!r}", "holds a character that tgtd's configuration cannot carry", "Leave it out")
     once(f"target {name}: option allow.addresses", addresses)

@@ -223,7 +223,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("save", [True, False], ids=["saved", "noted"])
-@settings(max_examples=int(os.environ.get("LUNAR_EXAMPLES", "40")), deadline=None, derandomize=True, report_multiple_bugs=False,
+@settings(max_examples=int(os.environ.get("LUNAR_EXAMPLES", "40")), deadline=None, derandomize="LUNAR_SEEDS" not in os.environ, report_multiple_bugs=False,
           phases=(Phase.generate, Phase.shrink) if "LUNAR_SHRINK" in os.environ else (Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(turns=turns)
 def test_from_anywhere_to_anywhere(save: bool, turns: t.Sequence[t.Tuple[Options, str, int, int]]) -> None:
