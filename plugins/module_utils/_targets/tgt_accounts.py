@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import REDACTED, Step
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target
@@ -72,13 +72,20 @@ def _used(desired: t.Mapping[str, Target], found: Found) -> t.Set[str]:
 
 
 def _to_make(desired: t.Mapping[str, Target], given: t.Container[str], found: Found) -> t.Dict[str, str]:
-    """The accounts that have to be made, anew where they are there, and their secrets. Raises ``InputError`` where others would lose theirs."""
+    """The accounts that have to be made, anew where they are there, and their secrets.
+
+    Raises ``InputError`` where others would lose theirs, and ``HostError`` where a secret is nowhere to be had.
+    """
     owners: t.Dict[str, t.List[str]] = {}
     for live in found.live.values():
         for user in {*live.accounts, live.outgoing} - {""}:
             owners.setdefault(user, []).append(live.name)
     made: t.Dict[str, str] = {}
     for target in desired.values():
+        lost = [user for user in (*target.incoming, target.outgoing) if user and user not in owners and user not in target.secrets]
+        if lost:
+            raise HostError(f"target {target.name}", f"had the account {lost[0]!r}, which tgtd has no more, and its secret is not known",
+                            "Name its accounts (option accounts)")
         for user, secret in target.secrets.items():
             if user in owners and not _differs(user, secret, owners[user], given, found):
                 continue

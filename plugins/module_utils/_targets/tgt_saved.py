@@ -32,7 +32,7 @@ _WRITE_CACHE_OFF = "off"
 _WORDS = (("kind", "device-type"), ("bs_type", "bs-type"), ("bs_options", "bsopts"), ("flags", "bsoflags"), ("block_size", "block-size"),
           ("scsi_id", "scsi_id"), ("scsi_sn", "scsi_sn"), ("readonly", "readonly"), ("removable", "removable"), ("write_cache", "write-cache"),
           ("vendor", "vendor_id"), ("product", "product_id"), ("revision", "product_rev"), ("thin", "params thin_provisioning="))  # fmt: skip
-_NAMES = {how.split(" ")[0]: name for name, how in _WORDS}
+_NAMES = {how.partition(" ")[0]: name for name, how in _WORDS}
 _DEEP = 10
 
 

@@ -88,7 +88,7 @@ class TgtTask:
             if not self.wanted.save:
                 self._forget_others()
             apply_steps(steps, self.control)
-        return {"steps": [str(step) for step in steps]}
+        return {"steps": [str(step) for step in steps], "changed": bool(steps)}
 
     def _forget_others(self) -> None:
         """Remove the notes of a tgtd that was here before."""

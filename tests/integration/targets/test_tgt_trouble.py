@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -287,3 +288,34 @@ def test_without_a_tgtd(gateway: Gateway) -> None:
     gateway.tgt.stop()
     with pytest.raises(HostError, match=f"does not run on this host with the control port {gateway.tgt.control}"):
         gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}])
+
+
+def test_a_session_that_may_not_be_any_more_is_named(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    with gateway.session() as sid:
+        result = gateway.run(allow={"addresses": ["192.0.2.1"]})
+        assert [problem["object"] for problem in result["problems"]] == [f"session {sid} of {HOST1} from 127.0.0.1"]
+        assert gateway.sids() == [sid] and not gateway.lets_in()
+
+
+def test_portals_come_and_go_under_a_session(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        other = f"127.0.0.1:{probe.getsockname()[1]}"
+
+    def shown() -> t.List[str]:
+        return sorted(line.split(": ")[1] for line in gateway.tgt.adm("--op", "show", "--mode", "portal").splitlines())
+
+    with gateway.session() as sid:
+        for portals in ([gateway.tgt.portal, other], [other]):
+            assert gateway.run(portals=portals)["changed"]
+            assert shown() == sorted(f"{portal},1" for portal in portals)
+            assert gateway.sids() == [sid]
+            assert not gateway.run(portals=portals)["changed"]
+    assert not gateway.lets_in()
+    assert subprocess.run(["iscsi-inq", f"iscsi://{other}/{NAME}/1"], check=False, capture_output=True, timeout=20).returncode == 0
+    before = shown()
+    with pytest.raises(HostError, match="cannot be listened on"):
+        gateway.run(portals=["192.0.2.77:3260"])
+    assert shown() == before
