@@ -113,6 +113,13 @@ class World:
             self.kill_after = -1
         assert (foretold["steps"], foretold["diff"]) == (result["steps"], result["diff"])
         self.whole()
+        for one in options["targets"]:
+            there = self.tgtd.named(one["name"])
+            if options["state"] == "absent":
+                assert there is None
+            else:
+                assert there is not None
+                kept(one, there, self.tgtd)
         self.remember()
         again = self.run(options)
         assert not again["changed"], again["steps"]
@@ -145,6 +152,27 @@ class World:
 
     def path(self, number: int) -> str:
         return os.path.join(self.folder, f"disk{number}")
+
+
+def kept(one: Options, there: Served, tgtd: FakeTgtd) -> None:
+    """What the task said is so."""
+    if one.get("accounts") is not None:
+        assert tgtd.secrets(there) == {user["username"]: user["password"] for user in one["accounts"]["incoming"]}
+        outgoing = one["accounts"].get("outgoing")
+        assert tgtd.accounts.get(there.outgoing) == (outgoing and (outgoing["username"], outgoing["password"]))
+    if one["allow"] is not None:
+        assert set(there.addresses) == set(one["allow"].get("addresses", ())) and set(there.initiators) == set(one["allow"].get("initiators", ()))
+    assert there.ready is (one["enabled"] is not False)
+    assert {name: there.params[name] for name in one["parameters"] or ()} == {name: str(value) for name, value in (one["parameters"] or {}).items()}
+    assert one["nop_interval"] in (None, there.nop["nop_interval"])
+    for said in one.get("luns") or ():
+        lun = there.luns[said["lun"]]
+        assert lun.params["path"] == said["backing_store"] and lun.size == os.path.getsize(lun.params["path"])
+        assert said["block_size"] in (None, int(lun.params.get("blocksize", 512))) and said["type"] in (None, lun.kind)
+        assert said["vendor"] in (None, lun.config.get("vendor_id")) and said["scsi_id"] in (None, lun.scsi_id)
+        assert said["readonly"] in (None, lun.config.get("readonly") == "1")
+        assert said["write_cache"] in (None, lun.config.get("mode_page", "8:0:18:0x14").startswith("8:0:18:0x14"))
+        assert said["flags"] in (None, lun.params.get("bsoflags", "").split(":"))
 
 
 def some(values: t.Sequence[t.Any], least: int = 0) -> st.SearchStrategy[t.List[t.Any]]:
