@@ -192,7 +192,28 @@ def overruled(wanted: Wanted, documents: t.Sequence[Document], path: str, releas
             found += _otherwise(section, document, section.place, f"sets %s of {section.place} to %s and is read later", release)
         for document in documents if section.place.path == ("devices", "device") else ():
             found += _otherwise(section, document, Place(("overrides",)), "sets %s of overrides to %s, which goes before that of a device", release)
+        found += _detected(section, documents, path, release)
     return found
+
+
+def _detected(section: Section, documents: t.Sequence[Document], path: str, release: t.Optional[Release]) -> t.Iterator[Problem]:
+    """A way to group paths that multipath's own choice goes before, as it does for ALUA unless told otherwise (libmultipath/propsel.c, since 0.9.6)."""
+    policy, chooser = section.settings.get("path_grouping_policy"), "detect_pgpolicy"
+    if section.place.path == ("multipaths", "multipath") or policy in (None, "group_by_prio", "group_by_tpg"):
+        return
+    if release is None or chooser not in schema.keywords(("defaults",), release):
+        return
+    for place in (Place(("overrides",)), section.place, Place(("defaults",))):
+        said = [document.settings(place)[chooser] for document in documents if chooser in document.settings(place)]
+        if said:
+            if said[-1] in ("no", "off"):
+                return
+            break
+    lines = [entry.line for document in documents if document.path == path for one in document.find(section.place) for entry in one.entries
+             if entry.keyword == "path_grouping_policy"]
+    yield Problem(path, lines[-1] if lines else 1, "path_grouping_policy",
+                  f"disks with ALUA are grouped by their priorities, since {chooser} is on, so {policy!r} of this task has no effect on them",
+                  f"Set {chooser} to no beside it, or let it choose and leave path_grouping_policy out")
 
 
 def _otherwise(section: Section, document: Document, place: Place, what: str, release: t.Optional[Release]) -> t.Iterator[Problem]:

@@ -241,6 +241,26 @@ def test_absent_refuses_a_word_that_never_was_one() -> None:
     assert made("defaults {\n\tauto_resize never\n}\n", {"defaults": {"auto_resize": None}}, absent=True, release=(0, 8, 4)) == "defaults {\n}\n"
 
 
+@pytest.mark.parametrize(("settings", "elsewhere", "release", "told"), [
+    pytest.param({"path_grouping_policy": "failover"}, "", (0, 9, 6), True, id="on by default"),
+    pytest.param({"path_grouping_policy": "failover"}, "", (0, 9, 5), False, id="a release that does not choose"),
+    pytest.param({"path_grouping_policy": "failover"}, "", None, False, id="no release known"),
+    pytest.param({"path_grouping_policy": "failover", "detect_pgpolicy": False}, "", (0, 11, 1), False, id="told not to, here"),
+    pytest.param({"path_grouping_policy": "failover"}, "defaults {\n\tdetect_pgpolicy no\n}\n", (0, 11, 1), False, id="told not to, in defaults"),
+    pytest.param({"path_grouping_policy": "failover", "detect_pgpolicy": False}, "overrides {\n\tdetect_pgpolicy yes\n}\n", (0, 11, 1), True, id="overrides"),
+    pytest.param({"path_grouping_policy": "group_by_prio"}, "", (0, 11, 1), False, id="what it chooses"),
+    pytest.param({"no_path_retry": "fail"}, "", (0, 11, 1), False, id="another keyword"),
+])
+def test_a_policy_that_is_chosen_for_alua_is_told(settings: Options, elsewhere: str, release: t.Any, told: bool) -> None:
+    path = "/etc/multipath/conf.d/b.conf"
+    wanted = parse_wanted({"devices": [{"vendor": "A", "product": "B", **settings}]})
+    ours = edit(parse(b"", path, release or HERE), wanted, Checker(release or HERE))
+    documents = [parse(elsewhere.encode(), "/etc/multipath.conf", release or HERE), ours]
+    found = [problem for problem in overruled(wanted, documents, path, release) if "grouped by their priorities" in problem.what]
+    assert [problem.word for problem in found] == (["path_grouping_policy"] if told else [])
+    assert all("path_grouping_policy" in ours.render().decode().splitlines()[problem.line - 1] for problem in found)
+
+
 OVERRULES = [
     parse(b"overrides {\n\tno_path_retry fail\n\tpath_checker tur\n}\n", "/etc/multipath.conf", HERE),
     parse(b"", "/etc/multipath/conf.d/a.conf", HERE),
