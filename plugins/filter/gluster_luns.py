@@ -92,7 +92,8 @@ def gluster_luns(targets: t.Sequence[Options], *, volume: str, access: str, serv
             rest = {key: value for key, value in lun.items() if key != "file" and not (access == "glfs" and key in OF_THE_FILE)}
             where = f"{volume}@{server}:{lun['file']}" if access == "glfs" else f"{mount.rstrip('/')}/{lun['file']}"
             luns.append({"write_cache": False, **rest, "backing_store": where, "bs_type": "glfs" if access == "glfs" else "rdwr"})
-        made.append({**target, **({"luns": luns} if "luns" in target else {})})
+        said = {key: value for key, value in target.items() if key != "state"}
+        made.append({**said, **({"luns": luns} if "luns" in target else {})})
     return made
 
 

@@ -36,7 +36,7 @@ def test_one_gateway_may_have_a_write_cache() -> None:
 
 
 def test_a_target_that_says_nothing_of_luns_keeps_them() -> None:
-    assert gluster_luns([{"name": NAME}], volume="gv0", access="fuse") == [{"name": NAME}]
+    assert gluster_luns([{"name": NAME, "state": "present"}], volume="gv0", access="fuse") == [{"name": NAME}]
 
 
 @pytest.mark.parametrize(("lun", "access", "said"), [
