@@ -127,6 +127,9 @@ def _size_file(op: FileOp) -> None:
     making = op.kind == "make"
     try:
         descriptor = os.open(op.path, os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if making else 0), 0o600)
+    except FileExistsError:  # another gateway of the same volume was faster
+        _size_file(op._replace(kind="grow"))
+        return
     except OSError as error:
         raise _failed(op, error) from None
     try:

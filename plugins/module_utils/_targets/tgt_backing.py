@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, FileOp, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, WantedTarget
@@ -47,6 +48,15 @@ def _check_file(subject: str, unit: Unit, backing: Backing, file: File) -> None:
         raise HostError(subject, f"is neither a {fitting[0]} nor a {fitting[1]}", "Name the disk that is meant")
     if file.kind == "file" and file.size == 0 and backing.size is None and unit.kind == "disk":
         raise HostError(subject, "is empty", "Say how large the disk shall be (size)")
+
+
+def may_remove(live: LiveTarget, numbers: t.Iterable[int], found: Found) -> None:
+    """Refuse to take away a LUN of glfs while anybody is logged in: tgtd 1.0.85 waits and may end when it lets go of the volume. ``InUseError``."""
+    users = [f"{session} (target {one.name})" for one in found.live.values() for session in one.sessions]
+    for number in numbers:
+        if users and live.luns[number].bs_type == "glfs":
+            raise InUseError(f"tgtd, which may end with LUN {number} of target {live.name}, since that is of glfs, is", users,
+                             "End all sessions first, or say force: true, and they may break off until tgtd has been started again")
 
 
 def backing_steps(one: WantedTarget, found: Found, made: t.Dict[str, File]) -> t.List[Step]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_accounts import account_steps, drop_accounts
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing, may_remove
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_desired import (
     changed_settings,
@@ -60,6 +60,8 @@ def _plan_absent(wanted: Wanted, found: Found) -> Plan:
         if live is not None and was is not None:
             if live.sessions and not wanted.force:
                 raise InUseError(f"target {name}", [str(one) for one in live.sessions], _FORCE)
+            if not wanted.force:
+                may_remove(live, live.luns, found)
             closing: t.List[Op] = [set_state(live.tid, live.driver, ready=False)]
             closing += [Request("connection", "delete", "", live.tid, sid=one.sid, cid=cid, lld=live.driver) for one in live.sessions for cid in one.cids]
             closing.append(Request("target", "delete", "", live.tid, lld=live.driver))
@@ -149,7 +151,7 @@ class _Planner:
                 steps.append(Step("set", f"{name} of target {target.name}", was.parameters.get(name, ""), value,
                                   [set_target(tid, target.driver, name, value)]))
         for number in sorted(set(was.units) - set(target.units)):
-            self._may_lose(live, number, "cannot be removed")
+            self._may_lose(live, number, "cannot be removed", goes=True)
             steps.append(Step("remove", f"LUN {number} of target {target.name}", was.units[number].said(), None,
                               [remove_lun(tid, target.driver, number)]))
         for number, unit in sorted(target.units.items()):
@@ -167,7 +169,8 @@ class _Planner:
         if not names and not grown:
             return []
         if must_be_made_anew(names) or grown:
-            self._may_lose(live, unit.number, f"cannot have another {', '.join(names)} while it is used" if names else "cannot grow while it is used")
+            self._may_lose(live, unit.number, f"cannot have another {', '.join(names)} while it is used" if names else "cannot grow while it is used",
+                           goes=True)
             return [Step("make anew", subject, was.said(), unit.said(),
                          [remove_lun(tid, target.driver, unit.number), *new_lun(tid, target.driver, unit)])]
         if set(names) & set(IDENTITY):
@@ -176,9 +179,13 @@ class _Planner:
             self._may_lose(live, unit.number, "cannot become readonly while it is used")
         return [Step("set", f"{', '.join(names)} of {subject}", was.said(), unit.said(), set_lun(tid, target.driver, unit, names))]
 
-    def _may_lose(self, live: LiveTarget, number: int, what: str) -> None:
-        if live.sessions and not self.wanted.force:
+    def _may_lose(self, live: LiveTarget, number: int, what: str, *, goes: bool = False) -> None:
+        if self.wanted.force:
+            return
+        if live.sessions:
             raise InUseError(f"LUN {number} of target {live.name} {what}: it is", [str(one) for one in live.sessions], _FORCE)
+        if goes:
+            may_remove(live, [number], self.found)
 
     def _open(self, target: Target) -> t.List[Step]:
         """Who may log in: what is no longer allowed goes first."""

@@ -134,6 +134,8 @@ def _unit(option: Options, subject: str) -> Unit:
         raise InputError(f"{subject}: backing_store {path!r}", "is no absolute path", "Give one, or the bs_type that knows such names (glfs, rbd)")
     if bs_type == "glfs" and not re.fullmatch(r"[^@:/]+@[^@:/]+:/?[^:@]+", path):
         raise InputError(f"{subject}: backing_store {path!r}", "is no file in a Gluster volume", "Write it as volume@server:path")
+    if bs_type == "glfs" and option.get("flags"):
+        raise InputError(f"{subject}: flags", "are for files of this host", "Leave them out; with them tgtd opens a file of Gluster for reading alone")
     _check_kind(subject, kind or "disk", bs_type, path)
     block = option.get("block_size")
     if block is not None and (block < 512 or block > 65536 or block & (block - 1)):

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step, bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError, LockedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import Lock, apply_steps
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import RefusedError, Request, pack
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import may_remove
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, RefusedError, Request, pack
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveLun, LiveSession, LiveSystem, LiveTarget
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import SavedFiles
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import FileOp, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
 
 from .fake_tgtd import FakeTgtd
@@ -155,3 +159,20 @@ def test_a_text_that_tgtd_would_drop(host: Host) -> None:
     with pytest.raises(HostError, match="no more than 8192 bytes"):
         pack(Request("device", "new", "x" * 8192))
     apply_steps([], host.tgtd)
+
+
+def test_a_file_that_another_gateway_made_meanwhile_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"data")
+    apply_steps([Step("make", str(path), work=[FileOp("make", str(path), 4096)])], Control(0, (str(tmp_path / "none"),)))
+    assert path.stat().st_size == 4096 and path.read_bytes()[:4] == b"data"
+
+
+def test_a_lun_of_glfs_goes_only_while_nobody_is_logged_in() -> None:
+    glfs = LiveTarget(1, NAME, luns={1: LiveLun(1, "disk", bs_type="glfs"), 2: LiveLun(2, "disk", bs_type="rdwr")})
+    other = LiveTarget(2, NAME + "x", sessions=(LiveSession(7, HOST1),))
+    alone, busy = (Found({one.name: one for one in targets}, LiveSystem(), SavedFiles("")) for targets in ([glfs], [glfs, other]))
+    may_remove(glfs, [1, 2], alone)
+    may_remove(glfs, [2], busy)
+    with pytest.raises(InUseError, match=f"session 7 of {HOST1} .target {NAME}x"):
+        may_remove(glfs, [1], busy)

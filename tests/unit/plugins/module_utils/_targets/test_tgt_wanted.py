@@ -70,6 +70,7 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("size-odd", lun(size="1000"), "multiple of 512"),
     ("size-of-blocks", lun(size="4608", block_size=4096), "multiple of 4096"),
     ("create-without-size", lun(create=True), "how large the file shall be"),
+    ("glfs-flags", lun(backing_store="v@s:d", bs_type="glfs", flags=["sync"]), "for files of this host"),
     ("size-elsewhere", lun(backing_store="v@s:d", bs_type="glfs", size="1GiB"), "cannot be had"),
     ("size-of-nothing", target(luns=[{"lun": 1, "type": "cd", "size": "1GiB"}]), "cannot be had"),
     ("all-and-more", target(allow={"addresses": ["ALL", "192.0.2.1"]}), "ALL beside others"),
