@@ -116,6 +116,20 @@ def a_target(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) 
     assert play(text, lab, folder, "target") == 0
 
 
+def a_target_in_user_space(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy tgt >/dev/null")
+    assert play(text, lab, folder, "target") == 1
+    shown = shell("target", "tgtadm --lld iscsi --op show --mode target")
+    for line in (r"Target 1: iqn\.2026-11\.org\.example:disk3", r" +Backing store path: /srv/disk3", r" +Size: 1074 MB, Block size: 512", " +host1", r" +192\.168\.56\.0/24"):
+        assert re.search(rf"^{line}$", shown, re.MULTILINE), f"{line}: {shown}"
+    assert shell("target", "stat --format %s /srv/disk3") == f"{1 << 30}\n"
+    assert play(text, lab, folder, "target") == 0
+    # what was saved is what the service of tgtd brings back
+    shell("target", "systemctl restart tgt")
+    assert shell("target", "tgtadm --lld iscsi --op show --mode target") == shown
+    assert play(text, lab, folder, "target") == 0
+
+
 def an_array(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     assert play(text, lab, folder, "target") > 0
     shown = shell("target", "targetcli ls / 20; systemctl is-enabled rtslib-fb-targetctl.service")
@@ -205,7 +219,8 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 2": step_by_step,
     "README.md 3": system_that_does_not_run,
     "README.md 4": a_target,
-    "README.md 5": one_map,
+    "README.md 5": a_target_in_user_space,
+    "README.md 6": one_map,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,
