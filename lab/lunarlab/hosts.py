@@ -130,7 +130,7 @@ def write_access(folder: Path, sockets: Path, ports: t.Mapping[str, int]) -> Non
         "ansible_pipelining": True,
         # All that ssh needs to know stands in this file, control sockets included.
         "ansible_ssh_args": f"-F {folder / 'ssh_config'}",
-        # an emulated host on a busy machine now and then lets a connection drop before a command is through
+        # seen once on a busy machine: a connection to an emulated host dropped before its command was through
         "ansible_ssh_retries": 3,
         "lab_run_dir": str(folder),
     }
