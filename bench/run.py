@@ -22,6 +22,7 @@ sys.path[:0] = [str(BUILD), str(ROOT / "bench"), str(ROOT / "tests" / "integrati
 from conftest import Host  # noqa: E402
 from measure import TITLES, Row  # noqa: E402
 from rows import PORTALS, Bench, names  # noqa: E402
+from targets import script_and_module, unchanged  # noqa: E402
 
 ANSIBLE = "ansible>=12,<13"
 PAGE = ROOT / "bench" / "README.md"
@@ -86,8 +87,20 @@ def processes() -> t.Iterator[Row]:
     yield from ()
 
 
+def targets() -> t.Iterator[Row]:
+    """``tgt_target`` beside a script of tgtadm; and what it asks and starts where nothing changes, which does not grow with the targets."""
+    with tempfile.TemporaryDirectory(prefix="lunar-bench-", dir="/dev/shm") as folder:
+        yield from script_and_module(Path(folder), 300)
+        counts = [unchanged(Path(folder), count) for count in (300, 10)]
+    (many, started), (few, other) = counts
+    print(f"  tgt_target, unchanged: {many} requests and {started} processes for 300 targets, {few} and {other} for 10", flush=True)
+    COUNTS.append(f"- `tgt_target`, unchanged: {many} requests to tgtd and {started} processes for 300 targets, {few} and {other} for 10.")
+    if counts[0] != counts[1] or many != 2 or started:
+        MISSED.append("requests of tgt_target, unchanged")
+
+
 PARTS: t.Mapping[str, t.Callable[[], t.Iterator[Row]]] = {
-    "discovery": discovery, "elsewhere": elsewhere, "library": library, "nodes": nodes, "processes": processes}
+    "discovery": discovery, "elsewhere": elsewhere, "library": library, "nodes": nodes, "processes": processes, "targets": targets}
 COUNTS: t.List[str] = []
 MISSED: t.List[str] = []
 

@@ -130,6 +130,8 @@ def write_access(folder: Path, sockets: Path, ports: t.Mapping[str, int]) -> Non
         "ansible_pipelining": True,
         # All that ssh needs to know stands in this file, control sockets included.
         "ansible_ssh_args": f"-F {folder / 'ssh_config'}",
+        # seen once on a busy machine: a connection to an emulated host dropped before its command was through
+        "ansible_ssh_retries": 3,
         "lab_run_dir": str(folder),
     }
     (folder / "hosts.yml").write_text(json.dumps({"all": {"vars": shared, "children": {"lab": {"children": groups}}}}, indent=2) + "\n")

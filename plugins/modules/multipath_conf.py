@@ -223,7 +223,8 @@ steps:
 problems:
   description:
     - What is wrong in any of the files and was not for this task to change, what is deprecated, and what of the task stays without effect, since
-      a file that is read later or the section C(overrides) says otherwise. An alias that C(user_friendly_names) has given to another map is told, too,
+      a file that is read later or the section C(overrides) says otherwise, or C(detect_pgpolicy) of 0.9.6 and later chooses.
+    - An alias that C(user_friendly_names) has given to another map is told, too,
       and a map in use because of which C(multipathd) was not told of what an earlier task wrote.
       Each with the object, what is wrong and a remedy.
   returned: always

@@ -116,6 +116,20 @@ def a_target(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) 
     assert play(text, lab, folder, "target") == 0
 
 
+def a_target_in_user_space(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy tgt >/dev/null")
+    assert play(text, lab, folder, "target") == 1
+    shown = shell("target", "tgtadm --lld iscsi --op show --mode target")
+    for line in (r"Target 1: iqn\.2026-11\.org\.example:disk3", r" +Backing store path: /srv/disk3", r" +Size: 1074 MB, Block size: 512", " +host1", r" +192\.168\.56\.0/24"):
+        assert re.search(rf"^{line}$", shown, re.MULTILINE), f"{line}: {shown}"
+    assert shell("target", "stat --format %s /srv/disk3") == f"{1 << 30}\n"
+    assert play(text, lab, folder, "target") == 0
+    # what was saved is what the service of tgtd brings back
+    shell("target", "systemctl restart tgt")
+    assert shell("target", "tgtadm --lld iscsi --op show --mode target") == shown
+    assert play(text, lab, folder, "target") == 0
+
+
 def an_array(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     assert play(text, lab, folder, "target") > 0
     shown = shell("target", "targetcli ls / 20; systemctl is-enabled rtslib-fb-targetctl.service")
@@ -172,6 +186,42 @@ def failover(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) 
     assert play(text, lab, folder) == 0
 
 
+def volume(shell: Shell) -> None:
+    """A Gluster volume of one server, by its own tools."""
+    shell("target", """set -e
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy glusterfs-server >/dev/null
+        systemctl enable --quiet --now glusterd
+        until gluster volume list >/dev/null 2>&1; do sleep 1; done
+        gluster --mode=script volume create gv0 192.168.57.101:/srv/gv0 force >/dev/null
+        gluster --mode=script volume start gv0 >/dev/null""")
+
+
+def a_gateway(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    volume(shell)
+    assert play(text, lab, folder, "target") > 0
+    shown = shell("target", """tgtadm --lld iscsi --op show --mode target; findmnt --noheadings --output FSTYPE --mountpoint /srv/gluster/gv0
+        stat --format %s /srv/gluster/gv0/disk3; du --block-size=1M /srv/gluster/gv0/disk3; systemctl is-enabled glusterd.service tgt.service""")
+    for line in ("Target 1: iqn.2013-10.com.example:disk3", " +Backing store path: /srv/gluster/gv0/disk3", " +192.168.56.0/24", "fuse.glusterfs", f"{1 << 30}",
+                 "0\t/srv/gluster/gv0/disk3", "enabled\nenabled"):
+        assert re.search(f"^{line}$", shown, re.MULTILINE), f"{line}: {shown}"
+    assert play(text, lab, folder, "target") == 0
+    # a volume that is away is waited for; the empty folder below its mount is not served
+    shell("target", "systemctl stop tgt && umount /srv/gluster/gv0 && gluster --mode=script volume stop gv0 && ! systemctl start tgt")
+    assert shell("target", "tgtadm --lld iscsi --op show --mode target 2>&1 || true").count("Target 1") == 0
+    shell("target", "gluster --mode=script volume start gv0; for n in $(seq 60); do systemctl is-active --quiet tgt && exit 0; sleep 2; done; exit 1")
+    assert "Backing store path: /srv/gluster/gv0/disk3" in shell("target", "tgtadm --lld iscsi --op show --mode target")
+
+
+def through_all_gateways(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    volume(shell)
+    both = EXAMPLES["roles/gluster_target/README.md 1"] + text
+    assert play(both, lab, folder, "initiator", "target") > 0
+    shown = shell("initiator", "multipath -ll")
+    assert re.findall(r"IET,VIRTUAL-DISK|size=1.0G|policy='service-time 0' prio=1|active ready running", shown) == [
+        "IET,VIRTUAL-DISK", "size=1.0G", *["policy='service-time 0' prio=1", "active ready running"] * 2]
+    assert play(both, lab, folder, "initiator", "target") == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -181,11 +231,16 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 1": functools.partial(role, target=RHELN1, sessions=2),
     "README.md 2": step_by_step,
     "README.md 3": system_that_does_not_run,
-    "README.md 4": a_target,
-    "README.md 5": one_map,
-    "README.md 6": new_defaults,
+    "README.md 4": two_interfaces,
+    "README.md 5": a_damaged_database,
+    "README.md 6": a_target,
+    "README.md 7": a_target_in_user_space,
+    "README.md 8": one_map,
+    "README.md 9": new_defaults,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
+    "roles/gluster_target/README.md 1": a_gateway,
+    "roles/gluster_target/README.md 2": through_all_gateways,
     "roles/lio_target/README.md 1": an_array,
     "roles/lio_target/README.md 2": a_name_for_its_disk,
 }

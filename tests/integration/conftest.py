@@ -39,7 +39,8 @@ class Tgt:
         self.portal = f"127.0.0.1:{self.port}"
         self.portal6 = f"[::1]:{self.port}"
         self.log = folder / "tgtd.log"
-        self._control = 0
+        #: its control port (tgtadm -C)
+        self.control = 0
         self._process: t.Optional[subprocess.Popen[bytes]] = None
         self._last_tid = 0
         self._accounts: t.Set[str] = set()
@@ -47,12 +48,12 @@ class Tgt:
     def start(self) -> Tgt:
         """Start the daemon and wait until it answers; another control port is tried where one is taken."""
         for _attempt in range(5):
-            self._control = random.randrange(1000, 32000)
-            if (_SOCKETS / f"socket.{self._control}").exists():
+            self.control = random.randrange(1000, 32000)
+            if (_SOCKETS / f"socket.{self.control}").exists():
                 continue
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    ["tgtd", "-f", "-C", str(self._control), "--iscsi", f"portal={self.portal}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                    ["tgtd", "-f", "-C", str(self.control), "--iscsi", f"portal={self.portal}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             if self._answers():
                 return self
             self.stop()
@@ -75,15 +76,30 @@ class Tgt:
             self._process.kill()
             self._process.wait(timeout=10)
             self._process = None
-        for name in (f"socket.{self._control}", f"socket.{self._control}.lock"):
+        for name in (f"socket.{self.control}", f"socket.{self.control}.lock"):
             with contextlib.suppress(FileNotFoundError):
                 (_SOCKETS / name).unlink()
 
     def adm(self, *args: str) -> str:
         """Run ``tgtadm --lld iscsi`` with these arguments; its output. Raises ``CalledProcessError``."""
         return subprocess.run(
-            ["tgtadm", "-C", str(self._control), "--lld", "iscsi", *args], check=True,
+            ["tgtadm", "-C", str(self.control), "--lld", "iscsi", *args], check=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30).stdout
+
+    def alive(self) -> bool:
+        """Whether the daemon still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def restart(self) -> None:
+        """Start it anew at the same ports, without any target."""
+        self.stop()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["tgtd", "-f", "-C", str(self.control), "--iscsi", f"portal={self.portal}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if not self._answers():
+            raise RuntimeError(f"tgtd did not start again: {self.log.read_text(errors='replace')}")
+        self._last_tid = 0
+        self._accounts.clear()
 
     def add_portal6(self) -> str:
         """Listen on ::1, too; the portal as text."""

@@ -31,7 +31,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_saved imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_steps import (
     File, Found, Op, auth_ops, group_path, same, sessions_of, taken_by_others,
 )
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import Access, Group, Store, Unit, Wanted, nearest
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import Access, Group, Store, Unit, Wanted
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest
 
 _SECRETS = ("password", "password_mutual")
 _SPACE = uuid.UUID("2b6f1d0c-6c5e-4d0e-9d0b-7f1f0c6a3d55")  # ours; unit serials of new backstores are made in it

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -16,6 +15,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import DEFAULT_GROUP, NAA_DIGITS, Auth, Key, portal_name
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest, once, parse_size
 
 Options = t.Mapping[str, t.Any]
 
@@ -44,25 +44,6 @@ _ACL_ATTRIBUTES = """
 authentication dataout_timeout dataout_timeout_retries default_erl nopin_response_timeout nopin_timeout random_datain_pdu_offsets
 random_datain_seq_offsets random_r2t_offsets
 """
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-    "PIB": 2**50,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "PB": 10**15,
-    "K": 2**10,
-    "M": 2**20,
-    "G": 2**30,
-    "T": 2**40,
-    "P": 2**50,
-}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,127}")
 _SERIAL = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 
@@ -154,10 +135,10 @@ def parse_wanted(params: Options) -> Wanted:
     stores = [_store(one, present) for one in params.get("backstores") or ()]
     groups = [_group(one) for one in params.get("portal_groups") or ()]
     accesses = [_access(one) for one in params.get("acls") or ()]
-    _once("option backstores", [str(one.key) for one in stores])
-    _once("option portal_groups: tag", [one.tag for one in groups])
-    _once("option portal_groups: portal", [portal for one in groups for portal in one.portals])
-    _once("option acls: initiator", [f"{one.initiator} in portal group {tag}" for one in accesses for tag in sorted(one.tags or ["*"], key=str)])
+    once("option backstores", [str(one.key) for one in stores])
+    once("option portal_groups: tag", [one.tag for one in groups])
+    once("option portal_groups: portal", [portal for one in groups for portal in one.portals])
+    once("option acls: initiator", [f"{one.initiator} in portal group {tag}" for one in accesses for tag in sorted(one.tags or ["*"], key=str)])
     wanted = Wanted(
         name=name,
         present=present,
@@ -192,33 +173,6 @@ def find_store(keys: t.Iterable[Key], name: str) -> t.Optional[Key]:
     if len(found) > 1:
         raise InputError(f"backstore {name!r}", "is the name of " + " and ".join(map(str, found)), f"Write it with its type, as {found[0]}")
     return found[0] if found else None
-
-
-def parse_size(size: t.Any, subject: str, block: int = 512) -> t.Optional[int]:
-    """Bytes of ``1GiB``, ``500MB`` or a number; None for None. What is written with a unit is cut to whole blocks, a number must be of them."""
-    if size is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([A-Za-z]*)", str(size).strip())
-    unit = _UNITS.get(found.group(3).upper()) if found else None
-    if found is None or unit is None:
-        raise InputError(subject, f"is {size!r}, which is no size", "Write it as 1GiB, 500MB or in bytes")
-    number = int(found.group(1)) * unit + (int(found.group(2)) * unit // 10 ** len(found.group(2)) if found.group(2) else 0)
-    number -= number % block if found.group(3) else 0
-    if number < block or number % block:
-        raise InputError(subject, f"is {number} bytes", f"Give a multiple of {block}")
-    return number
-
-
-def nearest(word: str, known: t.Iterable[str]) -> str:
-    """`` (did you mean ...?)`` or nothing."""
-    close = difflib.get_close_matches(word, list(known), 1, 0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _once(subject: str, values: t.Sequence[t.Any]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise InputError(subject, f"{value} is given twice", "Give each once")
 
 
 def _known(settings: t.Optional[Options], table: str, subject: str) -> t.Dict[str, str]:
@@ -357,7 +311,7 @@ def _alua(options: t.Optional[t.Sequence[Options]], subject: str) -> t.Mapping[s
             raise InputError(here, "is given twice", "Give it once")
         groups[name] = _alua_settings(option, here)
     ids = [one["tg_pt_gp_id"] for one in groups.values() if "tg_pt_gp_id" in one]
-    _once(f"{subject}: ALUA group id", ids)
+    once(f"{subject}: ALUA group id", ids)
     return groups
 
 
@@ -392,7 +346,7 @@ def _group(option: Options) -> Group:
     if not 0 <= tag <= 65535:
         raise InputError(here, "is no portal group tag", "Give a number from 0 to 65535")
     units = [_unit(one, here) for one in option.get("luns") or ()]
-    _once(f"{here}: lun", [one.number for one in units])
+    once(f"{here}: lun", [one.number for one in units])
     return Group(
         tag=tag,
         enabled=option.get("enabled") is not False,
@@ -440,8 +394,8 @@ def _access(option: Options) -> Access:
             )
             for one in masks
         ]
-        _once(f"{here}: mapped_lun", [one.mapped for one in found])
-        _once(f"{here}: lun", [one.lun for one in found])
+        once(f"{here}: mapped_lun", [one.mapped for one in found])
+        once(f"{here}: lun", [one.lun for one in found])
     tags = option.get("tags")
     return Access(
         initiator=option["initiator"],

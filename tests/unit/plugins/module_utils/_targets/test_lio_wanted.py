@@ -10,7 +10,8 @@ import typing as t
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import parse_size, parse_wanted
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_wanted import parse_wanted
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import parse_size
 
 from .lio_builders import CHAP, HOST1, SERIAL, params
 

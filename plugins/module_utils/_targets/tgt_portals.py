@@ -1,0 +1,113 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where tgtd listens: its portals are those of the daemon, for all its targets, and the command line of its service brings them back at boot."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import typing as t
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import FileOp, Op, Service
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import once
+
+#: unit files of distributions: Debian's, then that of RHEL and of SUSE
+UNITS = ("lib/systemd/system/tgt.service", "usr/lib/systemd/system/tgt.service", "usr/lib/systemd/system/tgtd.service", "lib/systemd/system/tgtd.service")
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 what tgtd listens on, not we
+_DROP_IN = "lunar-iscsi-portals.conf"
+_MARK = "# Written by the Ansible module lunar.iscsi.tgt_target."
+
+
+def parse_portals(portals: t.Optional[t.Sequence[str]]) -> t.Optional[t.Tuple[Portal, ...]]:
+    """The portals of the option, or None where it was not given. Raises ``InputError``."""
+    if portals is None:
+        return None
+    if not portals:
+        raise InputError("option portals", "is empty", "Without a portal nobody reaches tgtd; leave it out, and they stay as they are")
+    parsed = [parse_portal(one) for one in portals]
+    for one in parsed:
+        try:
+            ipaddress.ip_address(one.host)
+        except ValueError:
+            raise InputError(f"option portals {one.address!r}", "is no IP address", "Give an address of this host; tgtd keeps no names") from None
+        if one.tpgt not in (None, 1):
+            raise InputError(f"option portals {str(one)!r}", "has a portal group tag", "tgtd has one portal group, 1; leave it out")
+    once("option portals", [one.address for one in parsed])
+    return tuple(parsed)
+
+
+def check_here(portals: t.Iterable[Portal]) -> None:
+    """Refuse an address that this host does not have: tgtd would have let go of the others by then. Raises ``HostError``."""
+    for one in portals:
+        with socket.socket(socket.AF_INET6 if ":" in one.host else socket.AF_INET) as probe:
+            try:
+                probe.bind((one.host, 0))
+            except OSError as error:
+                raise HostError(f"option portals {one.address!r}", f"cannot be listened on: {error.strerror or error}",
+                                "Give an address of this host (ip address), one that is configured by now") from None
+
+
+def parse_shown(text: str) -> t.Tuple[Portal, ...]:
+    """``tgtadm --op show --mode portal``."""
+    return tuple(parse_portal(line.partition(": ")[2])._replace(tpgt=None) for line in text.splitlines() if line.startswith("Portal: "))
+
+
+def read_service(host: str = "/") -> Service:
+    """The service file of tgtd, if this host has one that systemd reads."""
+    for name in UNITS:
+        content = read_bytes(os.path.join(host, name))
+        if content is None:
+            continue
+        command = re.search(r"^ExecStart=(.+)$", content.decode("utf-8", "replace"), re.MULTILINE)
+        drop_in = os.path.join(host, "etc/systemd/system", os.path.basename(name) + ".d", _DROP_IN)
+        return Service(command.group(1).strip() if command else "", drop_in, (read_bytes(drop_in) or b"").decode("utf-8", "replace"))
+    return Service()
+
+
+def portal_steps(wanted: t.Optional[t.Sequence[Portal]], live: t.Sequence[Portal], service: t.Optional[Service]) -> t.List[Step]:
+    """Portals that go do so last, but for one of all addresses, beside which tgtd cannot listen on another. ``service``: None, nothing is saved."""
+    if wanted is None:
+        return []
+    gone = [one for one in live if one not in wanted]
+    new = [one for one in wanted if one not in live]
+    steps: t.List[Step] = []
+    if gone or new:
+        every = [one for one in gone if one.host in _EVERY]
+        ops: t.List[Op] = [_portal("delete", one) for one in every]
+        ops += [_portal("new", one) for one in new if one.host not in _EVERY]
+        ops += [_portal("delete", one) for one in gone if one not in every]
+        ops += [_portal("new", one) for one in new if one.host in _EVERY]
+        steps.append(Step("set portals of", "tgtd", _lines(live), _lines(wanted), ops))
+    if service is None:
+        return steps
+    if not service.command:
+        raise HostError("tgtd", "has no service of systemd whose command line could bring its portals back at boot",
+                        "Say save: false, and start tgtd with --iscsi portal=ADDRESS:PORT yourself")
+    if "--iscsi" in service.command:
+        raise HostError(f"the service of tgtd ({service.command})", "names portals or pings itself", "Take --iscsi out of it, or say save: false")
+    text = _drop_in(wanted, service.command)
+    if text != service.text:
+        steps.append(Step("save", f"portals of tgtd in {service.drop_in}", service.text or None, text, [
+            FileOp("publish", service.drop_in, text=text), FileOp("reload", "systemd")]))
+    return steps
+
+
+def _drop_in(portals: t.Sequence[Portal], command: str) -> str:
+    listen = ",".join(f"portal={one.address}" for one in sorted(portals))
+    return f"{_MARK}\n[Service]\nExecStart=\nExecStart={command} --iscsi {listen}\n"
+
+
+def _portal(op: str, one: Portal) -> Request:
+    return Request("portal", op, f"portalOps portal={one.address},")
+
+
+def _lines(portals: t.Iterable[Portal]) -> str:
+    return "".join(f"{one.address}\n" for one in sorted(portals))

@@ -1,0 +1,178 @@
+# Copyright (c) 2026, the lunar.iscsi contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The task of tgt_target on an imitated tgtd: what it asks, what it looks at, and what it does where others were quicker."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step, bring_about
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError, LockedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import Lock, apply_steps
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import may_remove
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, RefusedError, Request, pack
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveLun, LiveSession, LiveSystem, LiveTarget
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import SavedFiles
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import FileOp, Found
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
+
+from .fake_tgtd import FakeTgtd
+
+NAME = "iqn.2013-10.com.example:disk3"
+HOST1 = "iqn.2026-11.org.example:host1"
+Options = t.Dict[str, t.Any]
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "conf.d"
+        self.conf.mkdir()
+        (folder / "targets.conf").write_text(f"include {self.conf}/*.conf\n", encoding="utf-8")
+        (folder / "socket").touch()
+        (folder / "fstab").touch()
+        self.tgtd = FakeTgtd(str(folder / "socket"))
+
+    def task(self, **given: t.Any) -> TgtTask:
+        params = {"name": NAME, "state": "present", "save": True, "save_folder": str(self.conf), **given}
+        return TgtTask(params, self.tgtd, main=str(self.folder / "targets.conf"), fstab=str(self.folder / "fstab"), lock=str(self.folder / "lock"),
+                       notes=str(self.folder / "notes"))
+
+    def run(self, **given: t.Any) -> Options:
+        return bring_about(self.task(**given), False, True)
+
+    def disk(self, lun: int = 1, **given: t.Any) -> Options:
+        path = self.folder / f"disk{lun}"
+        path.write_bytes(bytes(1 << 20))
+        return {"lun": lun, "backing_store": str(path), **given}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_another_task_was_quicker(host: Host) -> None:
+    same, other = host.task(luns=[host.disk()]), host.task(name=NAME + "x", luns=[host.disk(2)])
+    plans = {task: task.plan(task.read()) for task in (same, other)}
+    host.run(luns=[host.disk()])
+    host.tgtd.moves.clear()
+    assert same.apply(plans[same].steps) == {"steps": [], "changed": False} and host.tgtd.moves == []
+    assert other.apply(plans[other].steps)["changed"]
+    assert [one.name for one in host.tgtd.targets.values()] == [NAME, NAME + "x"]
+
+
+def test_what_is_asked(host: Host) -> None:
+    def asked(**given: t.Any) -> int:
+        before = host.tgtd.asked
+        host.run(**given)
+        return host.tgtd.asked - before
+
+    options: Options = {"luns": [host.disk()], "allow": {"initiators": [HOST1]}}
+    host.run(**options)
+    assert asked(**options) == 2
+    host.tgtd.log_in(NAME, HOST1)
+    assert asked(**options) == 3
+    host.run(parameters={"MaxBurstLength": 512})
+    assert asked(**options) == 4
+    assert "MaxBurstLength 512\n" in next(host.conf.iterdir()).read_text("utf-8")
+
+
+@pytest.mark.parametrize("line, refused", [
+    ("{0}/vol {1} glusterfs defaults,_netdev 0 0", True), ("# {0} {1} glusterfs defaults 0 0", False), ("none {1} swap sw 0 0", False),
+    ("UUID=1 {1}/deeper ext4 defaults 0 0", False), ("{0} /proc proc defaults 0 0", False), ("{1}", False),
+], ids=["gluster", "comment", "swap", "deeper", "mounted", "short"])  # fmt: skip
+@pytest.mark.parametrize("through", ["mnt", "link"])
+def test_what_is_to_be_mounted(host: Host, line: str, refused: bool, through: str) -> None:
+    mount = host.folder / "mnt"
+    mount.mkdir()
+    (mount / "disk").write_bytes(bytes(1 << 20))
+    (host.folder / "link").symlink_to(mount)
+    (host.folder / "fstab").write_text(line.format("server", mount) + "\n", encoding="utf-8")
+    options: Options = {"luns": [{"lun": 1, "backing_store": str(host.folder / through / "disk")}]}
+    if refused:
+        with pytest.raises(HostError, match="is to be mounted and is not"):
+            host.run(**options)
+        assert host.tgtd.moves == []
+    else:
+        assert host.run(**options)["changed"]
+
+
+def test_what_was_begun_is_taken_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tgtd refuses something half-way: the new target goes again, into which nobody could log in; the one before it stays as it was."""
+    host.run(luns=[host.disk()], allow={"addresses": ["ALL"]})
+    monkeypatch.setattr(host.tgtd, "_new_device", lambda target, request: 17)
+    with pytest.raises(RefusedError, match="does not accept the request") as caught:
+        host.run(name=NAME + "x", luns=[host.disk(2)], allow={"addresses": ["ALL"]})
+    assert caught.value.facts["taken_back"] == [2] and [one.name for one in host.tgtd.targets.values()] == [NAME]
+    assert len(list(host.conf.iterdir())) == 1
+
+
+def test_in_use_names_everybody(host: Host) -> None:
+    host.run(luns=[host.disk()], allow={"addresses": ["ALL"]})
+    for number in (1, 2):
+        host.tgtd.log_in(NAME, f"iqn.2026-11.org.example:host{number}")
+    with pytest.raises(InUseError) as caught:
+        host.run(state="absent")
+    assert [user.partition(" of ")[2] for user in caught.value.users] == [f"iqn.2026-11.org.example:host{number} from 192.0.2.9" for number in (1, 2)]
+
+
+def test_a_folder_that_is_not_read_at_boot_is_told(host: Host) -> None:
+    (host.folder / "targets.conf").write_text("", encoding="utf-8")
+    (problem,) = host.run(luns=[host.disk()])["problems"]
+    assert "returns at boot" in problem["what"] and problem["remedy"] == f"Write into it: include {host.conf}/*.conf"
+    assert host.run(control_port=5)["problems"] == []
+
+
+def test_notes_are_of_one_tgtd(host: Host) -> None:
+    host.run(luns=[host.disk(vendor="LUNAR")], save=False)
+    (first,) = (host.folder / "notes").glob("*/*")
+    assert not host.run(luns=[host.disk(vendor="LUNAR")], save=False)["changed"] and not list(host.conf.iterdir())
+    host.tgtd.restart()
+    host.run(luns=[host.disk(vendor="LUNAR")], save=False)
+    (second,) = (host.folder / "notes").glob("*/*")
+    assert first != second and not first.parent.exists()
+
+
+def test_the_lock_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with Lock(path):
+        with pytest.raises(LockedError, match="was not free within 0 s"):
+            with Lock(path, patience=0.0):
+                pass
+    with Lock(path, patience=0.0):
+        assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_a_secret_is_not_in_what_a_request_looks_like() -> None:
+    request = Request("account", "new", "user=anna,password=a-secret-of-twelve", secret=True)
+    assert "secret-of" not in repr(request) and "secret-of" not in str(RefusedError(request, 14))
+    assert pack(request).endswith(b"password=a-secret-of-twelve\0")
+
+
+def test_a_text_that_tgtd_would_drop(host: Host) -> None:
+    with pytest.raises(HostError, match="no more than 8192 bytes"):
+        pack(Request("device", "new", "x" * 8192))
+    apply_steps([], host.tgtd)
+
+
+def test_a_file_that_another_gateway_made_meanwhile_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"data")
+    apply_steps([Step("make", str(path), work=[FileOp("make", str(path), 4096)])], Control(0, (str(tmp_path / "none"),)))
+    assert path.stat().st_size == 4096 and path.read_bytes()[:4] == b"data"
+
+
+def test_a_lun_of_glfs_goes_only_while_nobody_is_logged_in() -> None:
+    glfs = LiveTarget(1, NAME, luns={1: LiveLun(1, "disk", bs_type="glfs"), 2: LiveLun(2, "disk", bs_type="rdwr")})
+    other = LiveTarget(2, NAME + "x", sessions=(LiveSession(7, HOST1),))
+    alone, busy = (Found({one.name: one for one in targets}, LiveSystem(), SavedFiles("")) for targets in ([glfs], [glfs, other]))
+    may_remove(glfs, [1, 2], alone)
+    may_remove(glfs, [2], busy)
+    with pytest.raises(InUseError, match=f"session 7 of {HOST1} .target {NAME}x"):
+        may_remove(glfs, [1], busy)
