@@ -15,7 +15,7 @@ _SECRET_NAME = re.compile(r"pass|secret", re.IGNORECASE)
 
 
 class SettingsModule(AnsibleModule):
-    """For modules with the option ``settings``, or others whose names end so.
+    """For modules with the option ``settings``, or others whose names end so, also in the entries of a list.
 
     Ansible hides the values of options that are secret as a whole (``no_log``). These options are not, but may hold secrets
     under some of their names: they are added to what Ansible keeps out of the system's log and out of the result, ``invocation`` included.
@@ -28,6 +28,9 @@ class SettingsModule(AnsibleModule):
         for option, value in self.params.items():
             if option.endswith("settings"):
                 self.no_log_values.update(settings_secrets(value))
+            for entry in value if isinstance(value, list) else ():
+                if isinstance(entry, dict):
+                    self.no_log_values.update(settings_secrets(entry.get("settings")))
         AnsibleModule._log_invocation(self)
 
 
