@@ -38,12 +38,14 @@ _CONNECTION = """
 is_fw_assigned_ipv6 8; header_digest_en 8 header_digest; data_digest_en 8 data_digest; snack_req_en 8 snack_req; tcp_timestamp_stat 8;
 tcp_nagle_disable 8; tcp_wsf_disable 8; tcp_timer_scale 8; tcp_timestamp_en 8 tcp_timestamp_enable; fragment_disable 8; max_xmit_dlength 32;
 max_recv_dlength 32; keepalive_tmo 16; port 16; ipaddress address; redirect_ipaddr address; max_segment_size 32; local_port 16; ipv4_tos 8;
-ipv6_traffic_class 8; ipv6_flow_label 16; link_local_ipv6 address; tcp_xmit_wsf 32; tcp_recv_wsf 32; statsn 32; exp_statsn 32
+ipv6_traffic_class 8; ipv6_flow_label 16; link_local_ipv6 ipv6; tcp_xmit_wsf 32; tcp_recv_wsf 32; statsn 32; exp_statsn 32
 """
 #: the kernel shows them to whoever reads sysfs; they are not even read
 SECRETS = ("flashnode.session.password", "flashnode.session.password_in")
 #: what has an option of its own
 IDENTITY = (TARGET, ADDRESS, PORT, PORTAL_TYPE)
+#: addresses, of the family of the portal or of IPv6
+_ADDRESSES = ("address", "ipv6")
 _TRUE, _FALSE = ("true", "yes", "on", "enable"), ("false", "no", "off", "disable")
 
 
@@ -107,13 +109,21 @@ def _read(folder: str, host: int, index: int) -> FlashNode:
         for name, field in fields.items():
             if name not in SECRETS:
                 value = read_text(f"{place}/{field.attribute}") or ""
-                settings[name] = normalise_host(value) if value and field.kind == "address" else value
+                settings[name] = normalise_host(value) if value and field.kind in _ADDRESSES else value
     return FlashNode(host, index, settings)
 
 
 def check_settings(settings: t.Mapping[str, t.Any], subject: str) -> t.Dict[str, str]:
     """Settings as the kernel will show them. Raises ``InputError`` for what is unknown, has another type or cannot be set."""
     return {name: _check_setting(f"{subject}.{name}", name, value) for name, value in settings.items()}
+
+
+def check_families(settings: t.Mapping[str, str], portal_type: str, subject: str) -> None:
+    """Refuse addresses of a family that a flash node for ``ipv4`` or ``ipv6`` does not have: iscsiadm leaves them out and says nothing."""
+    for name, value in settings.items():
+        kind = FIELDS[name].kind
+        if kind in _ADDRESSES and (("ipv6" if ":" in value else "ipv4") != portal_type or (kind == "ipv6" and portal_type != "ipv6")):
+            raise InputError(subject, f"is for {portal_type} and cannot have {name}: {value}", "Give an address that fits, or another portal")
 
 
 def _check_setting(subject: str, name: str, value: t.Any) -> str:
@@ -148,7 +158,7 @@ def _text(subject: str, text: str, kind: str) -> str:
         raise InputError(subject, f"is {text!r}", "Give 12 hex digits (6 bytes)")
     if kind == "isid":
         return text.lower()
-    if kind == "address":
+    if kind in _ADDRESSES:
         try:
             return normalise_host(str(ipaddress.ip_address(text)))
         except ValueError:

@@ -14,7 +14,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import RE
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import flush_and_remove
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import disk_names, disk_users
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import CHAP, CHAP_INDEX, IDENTITY, PORTAL_TYPE, FlashNode
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import CHAP, CHAP_INDEX, IDENTITY, PORTAL_TYPE, FlashNode, check_families
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.host_wanted import WantedNode, parse_chap_option, parse_nodes_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.hosts import SOFTWARE, IscsiHost, find_hosts, read_hosts
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Exit, IscsiadmError
@@ -69,13 +69,21 @@ class HostTask:
         down: t.List[Step] = []
         up: t.List[Step] = []
         problems: Problems = []
+        meant: t.Dict[int, WantedNode] = {}
         for wanted in self._nodes:
             nodes = self._choose(wanted, found.host)
+            for node in nodes:
+                if meant.setdefault(node.index, wanted) is not wanted:
+                    raise InputError(str(wanted), f"is the same as {meant[node.index]}", "Name a flash node once")
             if wanted.state in ("absent", "logged_out"):
                 down.extend(self._down(wanted, nodes, found.host))
             else:
                 up.extend(self._up(wanted, nodes, found.host, problems))
         gone = {step.work[1] for step in down if step.work[0] == "delete_node"}
+        freed = [index for index in gone if meant[index].index is not None]
+        if freed and any(step.work[0] == "new_node" for step in up):
+            raise InputError(f"flash node {freed[0]}", "is to be removed by its index, which the adapter may give to one that is to be made",
+                             "Remove it by target and portal, or in a task of its own")
         out = {step.work[1] for step in down if step.work[0] == "logout"}
         left = [node for node in found.host.flash_nodes if node.index not in gone]
         live = [node for node in left if node.index not in out and any(session.logged_in for session in found.host.sessions_of(node))]
@@ -108,6 +116,7 @@ class HostTask:
     def _up(self, wanted: WantedNode, nodes: t.Sequence[FlashNode], host: IscsiHost, problems: Problems) -> t.Iterator[Step]:
         login = Step("log in", str(wanted), "logged out\n", "logged in\n", work=("login", wanted, nodes[0].index if nodes else None))
         if not nodes:
+            check_families(wanted.settings, wanted.portal_type, str(wanted))
             yield Step("add", str(wanted), None, dict(wanted.settings), work=("new_node", wanted))
             if wanted.state == "logged_in":
                 yield login
@@ -116,6 +125,7 @@ class HostTask:
         if portal is not None and node.settings[PORTAL_TYPE] not in ("", wanted.portal_type):
             raise InputError(str(node), f"is for {node.settings[PORTAL_TYPE]} and cannot go to {portal.address}",
                              "Remove it, and have one made for the other kind of address")
+        check_families(wanted.settings, node.settings[PORTAL_TYPE] or wanted.portal_type, str(node))
         sessions = host.sessions_of(node)
         differing = {key: value for key, value in wanted.settings.items() if node.settings[key] != value}
         if sessions and any(key in IDENTITY for key in differing):

@@ -45,7 +45,7 @@ conn.tcp_timestamp_stat 1; conn.tcp_nagle_disable 1; conn.tcp_wsf_disable 1; con
 conn.fragment_disable 1; conn.max_recv_dlength 4; conn.max_xmit_dlength 4; sess.first_burst_len 4; sess.def_time2wait 2; sess.def_time2retain 2;
 sess.max_outstanding_r2t 2; conn.keepalive_tmo 2; sess.isid isid; sess.tsid 2; conn.port 2; sess.max_burst_len 4; sess.def_taskmgmt_tmo 2;
 conn.ipaddress address; sess.targetalias text; conn.redirect_ipaddr address; conn.max_segment_size 4; conn.local_port 2; conn.ipv4_tos 1;
-conn.ipv6_traffic_class 1; conn.ipv6_flow_label 2; sess.targetname text; sess.tpgt 2; conn.link_local_ipv6 address; sess.discovery_parent_idx 2;
+conn.ipv6_traffic_class 1; conn.ipv6_flow_label 2; sess.targetname text; sess.tpgt 2; conn.link_local_ipv6 ipv6; sess.discovery_parent_idx 2;
 sess.discovery_parent_type text; conn.tcp_xmit_wsf 4; conn.tcp_recv_wsf 4; sess.chap_in_idx 2; sess.chap_out_idx 2; sess.username text;
 sess.username_in text; sess.password text; sess.password_in text; conn.statsn 4; conn.exp_statsn 4; sess.is_boot_target 1
 """.replace("\n", " ").split(";")]
@@ -196,8 +196,9 @@ class Adapter:
 
     def add(self, index: int, portal_type: str = "ipv4", **values: object) -> None:
         """A flash node as the adapter makes it by default, with attributes ``sess__name`` and ``conn__name`` over it."""
+        unset = {"isid": "00023d000001", "address": _address(b"", portal_type), "ipv6": _only_ipv6(b"", portal_type), "text": ""}
         for name, kind in PARAMETERS:
-            self.put(index, name, {"isid": "00023d000001", "address": _address(b"", portal_type), "text": ""}.get(kind, "0"))
+            self.put(index, name, unset.get(kind, "0"))
         self.put(index, "sess.portal_type", portal_type)
         self.put(index, "sess.chap_out_idx", _NOBODY)
         self.put(index, "conn.port", 3260)
@@ -319,9 +320,15 @@ def _text(kind: str, value: bytes, portal_type: str) -> str:
         return value[:6].hex()
     if kind == "address":
         return _address(value, portal_type)
+    if kind == "ipv6":
+        return _only_ipv6(value, portal_type)
     if kind == "text":
         return value.partition(b"\0")[0].decode()
     return str(int.from_bytes(value[:int(kind)], "little"))
+
+
+def _only_ipv6(value: bytes, portal_type: str) -> str:
+    return _address(value, portal_type) if portal_type == "ipv6" else ""
 
 
 def _address(value: bytes, portal_type: str) -> str:

@@ -5,26 +5,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
+from ansible_collections.lunar.iscsi.tests.integration.hosts.adapter import Adapter
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
 
 HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("adapter", HERE / "adapter.py")
-if "adapter" not in sys.modules and _spec is not None and _spec.loader is not None:
-    sys.modules["adapter"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["adapter"])
-
-if t.TYPE_CHECKING:
-    from adapter import Adapter
-
 #: in a mount namespace of its own, iscsiadm sees the tree as /sys and the stand-in as the kernel
 WRAPPER = """#!/bin/sh
 echo "$*" >> {folder}/calls
@@ -39,7 +30,7 @@ class Machine:
     def __init__(self, folder: Path, library: Path, transport: str = "qla4xxx") -> None:
         self.folder = folder
         self.tree = Tree(folder / "root")
-        self.adapter: Adapter = sys.modules["adapter"].Adapter(self.tree, folder / "kernel", transport)
+        self.adapter = Adapter(self.tree, folder / "kernel", transport)
         self.tool = str(folder / "iscsiadm")
         Path(self.tool).write_text(WRAPPER.format(folder=folder, sys=self.tree.sys, library=library))
         Path(self.tool).chmod(0o755)
