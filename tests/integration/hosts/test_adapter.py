@@ -18,9 +18,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_node
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.host_task import HostTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_host import HostAdm
 from ansible_collections.lunar.iscsi.tests.integration.hosts.adapter import BIDI, CHAP_PLACES, HOST, LOCAL, MAC
-
-if t.TYPE_CHECKING:
-    from conftest import Machine
+from ansible_collections.lunar.iscsi.tests.integration.hosts.record import Machine
 
 TARGET = "iqn.2002-03.com.compellent:5000d310004b0716"
 OTHER = "iqn.2002-03.com.compellent:other"
@@ -85,7 +83,7 @@ def test_a_flash_node_is_made_as_the_document_shows(machine: Machine) -> None:
 def test_ipv6_and_a_portal_group_tag(machine: Machine) -> None:
     run(machine, flash_nodes=[{"target": TARGET, "portal": "[fd00:0:0::12]:3261,4"}])
     assert machine.calls()[0] == f"{NODE} -o new -A ipv6"
-    [line] = machine.iscsiadm("-m", "host", "-H", str(HOST), "-C", "flashnode").stdout.splitlines()
+    [line] = machine.iscsiadm(f"-m host -H {HOST} -C flashnode").stdout.splitlines()
     assert line == f"qla4xxx: [2] [fd00:0000:0000:0000:0000:0000:0000:0012]:3261,4 {TARGET}"
 
 
@@ -126,14 +124,14 @@ def test_addresses_that_iscsiadm_leaves_out_are_refused(machine: Machine, portal
             bring_about(task(machine, flash_nodes=[node(portal=portal, settings={f"flashnode.conn[0].{name}": value})]), True)
         run(machine, flash_nodes=[node(portal=portal)])
     there = machine.adapter.get(2, f"conn.{name}")
-    machine.iscsiadm(*f"{NODE} -x 2 -o update -n flashnode.session.tpgt -v 7 -n flashnode.conn[0].{name} -v {value}".split())
+    machine.iscsiadm(f"{NODE} -x 2 -o update -n flashnode.session.tpgt -v 7 -n flashnode.conn[0].{name} -v {value}")
     assert (machine.adapter.get(2, f"conn.{name}"), machine.adapter.get(2, "sess.tpgt")) == (there, "7")
 
 
 @pytest.mark.parametrize("name", sorted(name for name, field in FIELDS.items() if not field.settable))
 def test_what_we_refuse_to_set_iscsiadm_does_not_send(machine: Machine, name: str) -> None:
     machine.adapter.add(2)
-    assert machine.iscsiadm(*f"{NODE} -x 2 -o update -n {name} -v 1".split()).stderr.startswith("iscsiadm: Build flashnode config failed.")
+    assert machine.iscsiadm(f"{NODE} -x 2 -o update -n {name} -v 1").stderr.startswith("iscsiadm: Build flashnode config failed.")
     with pytest.raises(InputError, match="cannot be set"):
         task(machine, flash_nodes=[{"index": 2, "settings": {name: 1}}])
 
@@ -150,7 +148,7 @@ def test_a_setting_that_the_adapter_does_not_take_is_told(machine: Machine) -> N
 
 
 def test_what_somebody_began_is_in_the_way(machine: Machine) -> None:
-    machine.iscsiadm(*f"{NODE} -o new -A ipv4".split())
+    machine.iscsiadm(f"{NODE} -o new -A ipv4")
     with pytest.raises(IscsiError, match="could not be made.*begun and not finished"):
         bring_about(task(machine, flash_nodes=[node()]), False)
     run(machine, flash_nodes=[{"index": 2, "state": "absent"}])
@@ -227,7 +225,7 @@ def test_what_the_adapter_boots_from_stays(machine: Machine) -> None:
             bring_about(task(machine, flash_nodes=[node(state=state)], force=True), True)
     assert (machine.adapter.nodes(), list(machine.adapter.sessions())) == ([0], [sid])
     # and the driver would have said so
-    assert machine.iscsiadm(*f"{NODE} -x 0 -o logout".split()).code == 10
+    assert machine.iscsiadm(f"{NODE} -x 0 -o logout").code == 10
 
 
 def test_another_target_for_a_flash_node(machine: Machine) -> None:
@@ -414,8 +412,8 @@ def test_an_adapter_without_a_table(make_machine: t.Callable[..., Machine]) -> N
 
 def test_the_names_in_the_document_are_not_those_that_iscsiadm_takes(machine: Machine) -> None:
     """Why our command lines say host.auth.username; should that change, we want to know."""
-    answer = machine.iscsiadm(*f"-m host -H {HOST} -C chap -o update -x 4 -n username -v u -n password -v p".split())
+    answer = machine.iscsiadm(f"-m host -H {HOST} -C chap -o update -x 4 -n username -v u -n password -v p")
     assert (answer.code, machine.adapter.chap) == (7, {})
     assert "Invalid username/password pair" in answer.stderr
     # and why we refuse an index beyond the table
-    assert machine.iscsiadm(*f"-m host -H {HOST} -C chap -o delete -x 3000".split()).code == 0
+    assert machine.iscsiadm(f"-m host -H {HOST} -C chap -o delete -x 3000").code == 0

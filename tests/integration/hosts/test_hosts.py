@@ -16,9 +16,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.hosts impo
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_host import HostAdm
 from ansible_collections.lunar.iscsi.plugins.modules import iscsi_host_info
 from ansible_collections.lunar.iscsi.tests.integration.hosts.adapter import BIDI, HOST, LOCAL, PARAMETERS, STATISTICS
-
-if t.TYPE_CHECKING:
-    from conftest import Machine
+from ansible_collections.lunar.iscsi.tests.integration.hosts.record import Machine
 
 TARGET = "iqn.2002-03.com.compellent:5000d310004b0716"
 NOTHING = "<empty>"
@@ -53,7 +51,7 @@ def printed(host: IscsiHost) -> t.List[str]:
 
 
 def test_a_host_is_what_iscsiadm_prints(machine: Machine) -> None:
-    witness = machine.iscsiadm("-m", "host", "-P", "1")
+    witness = machine.iscsiadm("-m host -P 1")
     assert witness.code == 0, witness.stderr
     [host] = read_hosts(machine.tree.sys)
     assert printed(host) == [line.strip() for line in witness.stdout.splitlines()]
@@ -62,7 +60,7 @@ def test_a_host_is_what_iscsiadm_prints(machine: Machine) -> None:
 
 def test_sessions_of_a_host_are_those_that_iscsiadm_prints(machine: Machine) -> None:
     sids = [machine.adapter.begin(TARGET, "192.168.1.12"), machine.adapter.begin(TARGET, "fd00::12", "3261")]
-    witness = machine.iscsiadm("-m", "host", "-P", "4").stdout
+    witness = machine.iscsiadm("-m host -P 4").stdout
     lines = [line.strip() for line in witness.splitlines()]
     [host] = look(machine)["hosts"]
     assert lines[0] == f"iSCSI Transport Class version {look(machine)['kernel_version']}"
@@ -79,7 +77,7 @@ def test_every_setting_of_a_flash_node_is_what_iscsiadm_prints(machine: Machine,
         values = {"address": address, "ipv6": address if portal_type == "ipv6" else "", "text": f"text{number}", "isid": f"{number:012x}"}
         if name != "sess.portal_type":
             machine.adapter.put(2, name, values.get(kind, number))
-    witness = machine.iscsiadm("-m", "host", "-H", str(HOST), "-C", "flashnode", "-x", "2")
+    witness = machine.iscsiadm(f"-m host -H {HOST} -C flashnode -x 2")
     theirs = dict(line.split(" = ", 1) for line in witness.stdout.splitlines() if " = " in line)
     assert set(theirs) == set(FIELDS)
     secrets = {name: theirs.pop(name) for name in SECRETS}
@@ -101,7 +99,7 @@ def test_flash_nodes_are_those_that_iscsiadm_lists(machine: Machine) -> None:
     machine.adapter.add(3, "ipv6", conn__ipaddress="fd00:0000:0000:0000:0000:0000:0000:0012", sess__targetname=TARGET)
     machine.adapter.add(4, conn__ipaddress="192.168.1.14")
     sid = machine.adapter.begin(TARGET, "192.168.1.12", "3261")
-    witness = machine.iscsiadm("-m", "host", "-H", str(HOST), "-C", "flashnode").stdout.splitlines()
+    witness = machine.iscsiadm(f"-m host -H {HOST} -C flashnode").stdout.splitlines()
     nodes = look(machine)["hosts"][0]["flash_nodes"]
     ours = [f"qla4xxx: [{node['index']}] {node['portal']},{node['settings']['flashnode.session.tpgt']} {node['target'] or NOTHING}" for node in nodes]
     assert sorted(ours) == sorted(line.replace("fd00:0000:0000:0000:0000:0000:0000:0012", "fd00::12") for line in witness)
@@ -121,7 +119,7 @@ def test_the_chap_table_comes_without_secrets_and_the_counters_with_their_number
     assert result["problems"] == []
     assert machine.calls() == [f"-m host -H {HOST} -C chap -o show", f"-m host -H {HOST} -C stats"]
     # the exit codes that iscsiadm ends with then mean nothing; should that change, we want to know
-    assert machine.iscsiadm("-m", "host", "-H", str(HOST), "-C", "chap", "-o", "show").code not in range(34)
+    assert machine.iscsiadm(f"-m host -H {HOST} -C chap -o show").code not in range(34)
 
 
 def test_an_empty_chap_table(machine: Machine) -> None:
