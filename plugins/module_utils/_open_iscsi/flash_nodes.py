@@ -113,6 +113,15 @@ def _read(folder: str, host: int, index: int) -> FlashNode:
     return FlashNode(host, index, settings)
 
 
+def is_address(text: str) -> bool:
+    """Whether this is an IP address that an adapter can have: one without the name of an interface of this host."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # Python 3.9 and newer take that
+
+
 def check_settings(settings: t.Mapping[str, t.Any], subject: str) -> t.Dict[str, str]:
     """Settings as the kernel will show them. Raises ``InputError`` for what is unknown, has another type or cannot be set."""
     return {name: _check_setting(f"{subject}.{name}", name, value) for name, value in settings.items()}
@@ -159,10 +168,9 @@ def _text(subject: str, text: str, kind: str) -> str:
     if kind == "isid":
         return text.lower()
     if kind in _ADDRESSES:
-        try:
-            return normalise_host(str(ipaddress.ip_address(text)))
-        except ValueError:
-            raise InputError(subject, f"is {text!r}, which is no IP address", "Give one") from None
+        if not is_address(text):
+            raise InputError(subject, f"is {text!r}, which is no IP address", "Give one")
+        return normalise_host(text)
     if re.search("[\x00-\x1f\x7f\ud800-\udfff]", text) or len(text.encode("utf-8", "replace")) > MAX_TEXT:
         raise InputError(subject, f"holds a control character or more than {MAX_TEXT} bytes", "Give a shorter text on one line")
     return text

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, check_iscsi_name, normalise_host, parse_portal
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import ADDRESS, PORT, TARGET, TPGT, FlashNode, check_settings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import ADDRESS, PORT, TARGET, TPGT, FlashNode, check_settings, is_address
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_host import BIDI, LOCAL, ChapEntry
 
 #: an adapter has fewer; iscsiadm takes an index beyond it for "the first free one", and deletes nothing there and succeeds
@@ -147,8 +146,6 @@ def _node(subject: str, entry: t.Mapping[str, t.Any]) -> WantedNode:
 
 def _portal(subject: str, text: str) -> Portal:
     portal = parse_portal(text)
-    try:
-        ipaddress.ip_address(portal.host)
-    except ValueError:
-        raise InputError(subject, f"is {text!r}", "Give an IP address: adapters look up no names, and know no interface of this host") from None
+    if not is_address(portal.host):
+        raise InputError(subject, f"is {text!r}", "Give an IP address: adapters look up no names, and know no interface of this host")
     return portal._replace(host=normalise_host(portal.host))

@@ -40,6 +40,18 @@ def test_a_secret_in_settings_is_neither_logged_nor_printed(
     assert SECRET not in printed and SECRET not in "".join(logged)
 
 
+def test_settings_in_the_entries_of_a_list_count_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    logged: t.List[str] = []
+    monkeypatch.setattr(SettingsModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    spec = {"flash_nodes": {"type": "list", "elements": "dict", "options": {"settings": {"type": "dict"}}}, "names": {"type": "list", "elements": "str"}}
+    with patch_module_args({"flash_nodes": [{"settings": {"flashnode.session.password": SECRET}}, {}], "names": ["plain"]}):
+        module = SettingsModule(spec, supports_check_mode=True)
+        with pytest.raises(SystemExit):
+            module.exit_json()
+    printed = capsys.readouterr().out + "".join(logged)
+    assert "plain" in printed and SECRET not in printed
+
+
 def test_only_names_of_secrets_count() -> None:
     assert settings_secrets({"node.startup": "manual", PASSWORD: 12345678, "node.session.auth.username": "me", "node.password": None}) == {"12345678"}
     assert settings_secrets(None) == set() == settings_secrets("text")
