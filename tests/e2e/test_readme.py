@@ -176,6 +176,16 @@ def new_defaults(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Pa
     assert play(text, lab, folder) == 0
 
 
+def no_adapter(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    """There is none in the lab, either; with a stand-in for one, the second task is run in tests/integration/hosts."""
+    install(shell)
+    looked, _wanted = text.split("\n- name:", 1)
+    assert shell("initiator", "iscsiadm -m host 2>&1 || true") == "iscsiadm: No iSCSI hosts.\n"
+    assert play(looked, lab, folder) == 0
+    with pytest.raises(pytest.fail.Exception, match="is '00:0e:1e:04:8b:2e', and there is no such iSCSI host"):
+        play(text, lab, folder)
+
+
 def failover(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     shell("target", f"NAME=iqn.2026-11.org.example:array\n{Path(__file__).with_name('lio_by_hand.sh').read_text('utf-8')}")
     assert play(text, lab, folder) > 0
@@ -237,6 +247,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 7": a_target_in_user_space,
     "README.md 8": one_map,
     "README.md 9": new_defaults,
+    "README.md 10": no_adapter,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,

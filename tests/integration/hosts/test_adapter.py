@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 import typing as t
+from pathlib import Path
 
 import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import host_task
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import FIELDS, IDENTITY
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.host_task import HostTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_host import HostAdm
+from ansible_collections.lunar.iscsi.plugins.modules import iscsi_host
 from ansible_collections.lunar.iscsi.tests.integration.hosts.adapter import BIDI, CHAP_PLACES, HOST, LOCAL, MAC
 from ansible_collections.lunar.iscsi.tests.integration.hosts.record import Machine
 
@@ -78,6 +84,14 @@ def test_a_flash_node_is_made_as_the_document_shows(machine: Machine) -> None:
     assert (found["index"], found["target"], found["portal"], found["sids"]) == (2, TARGET, PORTAL, [1])
     assert run(machine, flash_nodes=[node(state="logged_in")])["changed"] is False
     assert machine.calls() == []  # what is there is read without a process
+
+
+def test_the_example_of_the_readme(machine: Machine) -> None:
+    text = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
+    [example] = [block for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if "iscsi_host:" in block]
+    options = yaml.safe_load(example)[1]["lunar.iscsi.iscsi_host"]
+    assert len(run(machine, **options)["steps"]) == 2
+    assert list(machine.adapter.sessions().values()) == [("iqn.2003-01.org.linux-iscsi.rheln1", "192.168.56.101", "3260")]
 
 
 def test_ipv6_and_a_portal_group_tag(machine: Machine) -> None:
@@ -402,6 +416,24 @@ def test_what_goes_wrong_says_no_secret(machine: Machine, where: str) -> None:
         assert SECRET not in str(seen) + str(getattr(seen, "argv", "")) + json.dumps(getattr(seen, "facts", {}))
         seen = seen.__cause__ or seen.__context__
     assert SECRET not in json.dumps(error.fields()) + "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_the_module_prints_and_logs_no_secret(
+    machine: Machine, accepted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    logged: t.List[str] = []
+    monkeypatch.setattr(SettingsModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    monkeypatch.setattr(iscsi_host, "HostTask", lambda params: HostTask(params, sys=machine.tree.sys, adm=HostAdm(tool=machine.tool)))
+    arguments = {"host": HOST, "chap": [{"index": 4, "username": "host1", "password": SECRET}], "secrets_in_arguments": accepted,
+                 "flash_nodes": [node(settings={"flashnode.session.erl": 1})], "_ansible_diff": True}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        iscsi_host.main()
+    printed = capsys.readouterr().out
+    result = json.loads(printed)
+    assert SECRET not in printed + "".join(logged) and len(logged) == 1
+    assert (result.get("failed", False), machine.adapter.chap) == ((False, {4: (LOCAL, "host1", SECRET)}) if accepted else (True, {}))
+    assert len(result["diff"]) == 2 if accepted else "has to be written" in result["msg"]
 
 
 def test_an_adapter_without_a_table(make_machine: t.Callable[..., Machine]) -> None:
