@@ -108,9 +108,11 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds that one run of C(iscsiadm) may take, and that sessions may take to come up.
+    description:
+      - Seconds that one run of C(iscsiadm) may take, and that sessions may take to come up.
+      - The driver C(qla4xxx) itself waits for up to 28 seconds for a target that does not answer a log-out.
     type: float
-    default: 30
+    default: 60
 notes:
   - The network settings of the adapter's ports are the matter of M(lunar.iscsi.iscsi_iface), with O(lunar.iscsi.iscsi_iface#module:apply).
   - Adapters log in to their flash nodes when the machine boots. A flash node that was logged out is logged in again then.
@@ -329,7 +331,7 @@ def main() -> None:
                 },
             },
             "force": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 30},
+            "timeout": {"type": "float", "default": 60},
         },
         supports_check_mode=True,
     )

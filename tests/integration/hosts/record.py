@@ -48,11 +48,12 @@ SCRIPT: t.Mapping[str, str] = {
     "statistics of a host that is not there": "-m host -H 7 -C stats",
 }
 
-#: in a mount namespace of its own, iscsiadm sees the tree as /sys and the stand-in as the kernel
+#: in namespaces of its own, iscsiadm sees the tree as /sys and the stand-in as the kernel; it neither finds an iscsid nor is told how to start one
 _WRAPPER = """#!/bin/sh
 echo "$*" >> {folder}/calls
-exec unshare --mount --propagation private sh -c \\
-    'mount --bind {sys} /sys && LD_PRELOAD={library} ISCSI_KERNEL={folder}/kernel exec /usr/sbin/iscsiadm "$@"' iscsiadm "$@"
+exec unshare --mount --net --propagation private sh -c \\
+    'mount --bind {sys} /sys && mount --bind {folder}/iscsid.conf /etc/iscsi/iscsid.conf &&
+     LD_PRELOAD={library} ISCSI_KERNEL={folder}/kernel exec /usr/sbin/iscsiadm "$@"' iscsiadm "$@"
 """
 
 
@@ -71,6 +72,7 @@ class Machine:
         self.adapter = Adapter(self.tree, folder / "kernel", transport)
         self.tool = str(folder / "iscsiadm")
         self._calls = folder / "calls"
+        (folder / "iscsid.conf").write_text("")
         Path(self.tool).write_text(_WRAPPER.format(folder=folder, sys=self.tree.sys, library=library))
         Path(self.tool).chmod(0o755)
 
