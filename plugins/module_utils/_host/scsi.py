@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Questions to a SCSI device itself, past what the kernel remembers of it: which LUNs are there, how large is this one.
+"""Questions to a SCSI device itself, past what the kernel remembers of it: which LUNs are there, how large is this one, and which is it.
 
 They go through the ioctl SG_IO (include/scsi/sg.h, struct sg_io_hdr), which disks take as well as sg devices. Commands: SPC-4 6.33
-REPORT LUNS, SBC-3 5.15 READ CAPACITY (16) and 5.14 READ CAPACITY (10).
+REPORT LUNS, 6.6 INQUIRY, SBC-3 5.15 READ CAPACITY (16) and 5.14 READ CAPACITY (10).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostErr
 _SG_IO = 0x2285
 _FROM_DEVICE = -3
 _REPORT_LUNS_LENGTH = 8 + 8 * 16384  # the most LUNs one iSCSI target of open-iscsi is asked for
+_PAGE_LENGTH = 1024  # of a VPD page; the longest designators of a disk take some 300 bytes
+_ILLEGAL_REQUEST = 5
 _UNIT_ATTENTION = 6
+_NO_SUCH_LUN = 0x25  # additional sense code LOGICAL UNIT NOT SUPPORTED (SPC-4 table 53)
 _ATTEMPTS = 5  # a device may have several unit attentions to tell first, one a command
 
 
@@ -66,8 +69,20 @@ def read_capacity(device: str, timeout: float = 10.0) -> int:
     return int((last + 1) * block)
 
 
+def device_identification(device: str, timeout: float = 10.0) -> t.Optional[bytes]:
+    """VPD page 83h (SPC-4 7.8.6) as the device says it now, None where it has none. Raises ``HostError``."""
+    try:
+        return _ask(device, struct.pack(">BBBHx", 0x12, 1, 0x83, _PAGE_LENGTH), _PAGE_LENGTH, timeout)
+    except _Unsupported:
+        return None
+
+
 class _Unsupported(HostError):
     """ILLEGAL REQUEST: a device that does not know the command."""
+
+
+class NoLunError(HostError):
+    """The target says that there is no LUN of this number (any more)."""
 
 
 def _ask(device: str, command: bytes, length: int, timeout: float) -> bytes:
@@ -78,10 +93,13 @@ def _ask(device: str, command: bytes, length: int, timeout: float) -> bytes:
         raise _failure(device, error.strerror or str(error))
     try:
         for _attempt in range(_ATTEMPTS):
-            data, key = _send(device, opened, command, length, timeout)
-            if key is None:
+            data, sense = _send(device, opened, command, length, timeout)
+            if sense is None:
                 return data
-            if key == 5:
+            key = sense_key(sense)
+            if key == _ILLEGAL_REQUEST and sense_code(sense) == _NO_SUCH_LUN:
+                raise NoLunError(device, "is no LUN of its target any more", "Have it removed: iscsi_session with prune: true")
+            if key == _ILLEGAL_REQUEST:
                 raise _Unsupported(device, f"does not know the SCSI command {command[0]:#04x}")
             if key != _UNIT_ATTENTION:
                 raise _failure(device, f"its answer is sense key {key:#x}")
@@ -90,8 +108,8 @@ def _ask(device: str, command: bytes, length: int, timeout: float) -> bytes:
         os.close(opened)
 
 
-def _send(device: str, opened: int, command: bytes, length: int, timeout: float) -> t.Tuple[bytes, t.Optional[int]]:
-    """One SG_IO: the data, and the sense key if the command failed."""
+def _send(device: str, opened: int, command: bytes, length: int, timeout: float) -> t.Tuple[bytes, t.Optional[bytes]]:
+    """One SG_IO: the data, and the sense data if the command failed."""
     data, sense, raw = ctypes.create_string_buffer(length), ctypes.create_string_buffer(64), ctypes.create_string_buffer(command, len(command))
     header = _Header(interface_id=ord("S"), dxfer_direction=_FROM_DEVICE, cmd_len=len(command), mx_sb_len=len(sense), dxfer_len=length,
                      dxferp=ctypes.addressof(data), cmdp=ctypes.addressof(raw), sbp=ctypes.addressof(sense), timeout=int(timeout * 1000))
@@ -102,7 +120,7 @@ def _send(device: str, opened: int, command: bytes, length: int, timeout: float)
     if header.host_status or header.status not in (0, 2):
         raise _failure(device, f"host status {header.host_status:#x}, SCSI status {header.status:#x}")
     if header.status == 2:
-        return b"", sense_key(sense.raw[:header.sb_len_wr])
+        return b"", sense.raw[:header.sb_len_wr]
     return data.raw[:length - max(header.resid, 0)], None
 
 
@@ -111,6 +129,12 @@ def sense_key(sense: bytes) -> int:
     if len(sense) < 3:
         return 0
     return (sense[1] if sense[0] & 0x7F in (0x72, 0x73) else sense[2]) & 0x0F
+
+
+def sense_code(sense: bytes) -> int:
+    """The additional sense code of sense data in either format; 0 where there is none."""
+    at = 2 if sense[:1] and sense[0] & 0x7F in (0x72, 0x73) else 12
+    return sense[at] if len(sense) > at else 0
 
 
 def _failure(device: str, what: str) -> HostError:

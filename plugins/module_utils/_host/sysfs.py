@@ -1,12 +1,14 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading sysfs and procfs: small files that may be missing, unreadable, or gone while one looks."""
+"""Sysfs and procfs: small files that may be missing, unreadable, or gone while one looks; and writing to one of them."""
 
 from __future__ import annotations
 
 import os
 import typing as t
+
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
 
 #: what the kernel and older kernels print for a string that is not set
 _NULLS = ("(null)", "<NULL>")
@@ -57,3 +59,12 @@ def resolve(path: str) -> t.Optional[str]:
     """Where a link or a path with links in it leads; None where it leads nowhere."""
     found = os.path.realpath(path)
     return found if os.path.exists(found) else None
+
+
+def write_text(path: str, text: str) -> None:
+    """Write to a file of sysfs, which is a request to the kernel; raises ``HostError`` where it refuses."""
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise HostError(path, f"did not take {text.strip()!r}: {error.strerror or error}", "Look at the kernel's log; the module needs root")

@@ -53,16 +53,16 @@ def test_sense_keys_of_both_formats(sense: bytes, key: int) -> None:
 
 
 class Device:
-    """Answers commands one after the other: data, or a sense key."""
+    """Answers commands one after the other: data, or a sense key (with the additional sense code above it)."""
 
     def __init__(self, *answers: t.Union[bytes, int]) -> None:
         self.answers = list(answers)
         self.commands: t.List[bytes] = []
 
-    def send(self, device: str, opened: int, command: bytes, length: int, timeout: float) -> t.Tuple[bytes, t.Optional[int]]:
+    def send(self, device: str, opened: int, command: bytes, length: int, timeout: float) -> t.Tuple[bytes, t.Optional[bytes]]:
         self.commands.append(command)
         answer = self.answers.pop(0)
-        return (b"", answer) if isinstance(answer, int) else (answer, None)
+        return (b"", bytes([0x72, answer & 0xF, answer >> 8]) + bytes(5)) if isinstance(answer, int) else (answer, None)
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, *answers: t.Union[bytes, int]) -> Device:
@@ -88,6 +88,33 @@ def test_a_disk_that_gives_no_answer(monkeypatch: pytest.MonkeyPatch, answers: t
     ask(monkeypatch, *answers)
     with pytest.raises(HostError, match=words):
         scsi.report_luns("/dev/null")
+
+
+@pytest.mark.parametrize("sense, code", [
+    (ILLEGAL[:12] + bytes([0x25, 0]) + bytes(4), 0x25), (bytes([0x72, 5, 0x25, 0]) + bytes(4), 0x25), (bytes([0xF3, 5, 0x3F]), 0x3F), (ILLEGAL, 0),
+    (ILLEGAL[:8], 0), (b"", 0),
+])
+def test_additional_sense_codes_of_both_formats(sense: bytes, code: int) -> None:
+    assert scsi.sense_code(sense) == code
+
+
+@pytest.mark.parametrize("question", [scsi.report_luns, scsi.read_capacity, scsi.device_identification])
+def test_a_lun_that_is_gone_says_so_whatever_is_asked(monkeypatch: pytest.MonkeyPatch, question: t.Callable[[str], object]) -> None:
+    device = ask(monkeypatch, 0x2505)
+    with pytest.raises(scsi.NoLunError, match="no LUN of its target"):
+        question("/dev/null")
+    assert len(device.commands) == 1
+
+
+def test_a_disk_says_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ask(monkeypatch, 6, b"\x00\x83\x00\x00")
+    assert scsi.device_identification("/dev/null") == b"\x00\x83\x00\x00"
+    assert device.commands[-1] == bytes([0x12, 1, 0x83, 4, 0, 0])
+
+
+def test_a_disk_without_identification_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(monkeypatch, 0x2405)
+    assert scsi.device_identification("/dev/null") is None
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/no-such-disk"])
