@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User, flush_and_remove, users_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session
@@ -23,6 +23,13 @@ def disk_users(sessions: t.Iterable[Session]) -> t.List[User]:
     """Who would lose a disk if these sessions ended. A multipath map with another running path loses nothing."""
     names = disk_names(sessions)
     return users_of(names) if names else []
+
+
+def refuse_if_used(sessions: t.Sequence[Session], users: t.Sequence[User]) -> None:
+    """Raise ``InUseError`` where somebody uses the disks of sessions that shall end."""
+    if users:
+        names = ", ".join(sorted({str(session.key) for session in sessions}))
+        raise InUseError(f"disks of {names}", [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
 
 
 def detach(sessions: t.Sequence[Session], iscsiadm: Iscsiadm, *, timeout: float, force: bool) -> t.List[t.Dict[str, str]]:

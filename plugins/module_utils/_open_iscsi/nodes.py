@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_auth, check_root, check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, InputError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User, maps_on
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
@@ -19,7 +19,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import detach, disk_users
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import detach, disk_users, refuse_if_used
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks, wait_for_disks
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live, changes_a_session, differences, read_live
@@ -242,7 +242,7 @@ class NodeTask:
 
     def _refuse_if_used(self, going: t.Sequence[Session], found: Found) -> None:
         if not self._params["force"]:
-            _refuse(going, found.users.get(_sids(going), ()))
+            refuse_if_used(going, found.users.get(_sids(going), ()))
 
     # apply
 
@@ -272,7 +272,7 @@ class NodeTask:
             if not users:
                 break
             if time.monotonic() >= self._deadline:
-                _refuse([session], users)
+                refuse_if_used([session], users)
             time.sleep(0.5)
         self._detach([session])
         self._renewed.add(session.sid)
@@ -381,12 +381,6 @@ def _lacks_session(key: NodeKey, record: Record, sessions: t.Sequence[Session]) 
 
 def _sids(sessions: t.Iterable[Session]) -> t.FrozenSet[int]:
     return frozenset(session.sid for session in sessions)
-
-
-def _refuse(going: t.Sequence[Session], users: t.Sequence[User]) -> None:
-    if users:
-        names = ", ".join(sorted({str(session.key) for session in going}))
-        raise InUseError(f"disks of {names}", [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
 
 
 def _changed(old: Record, new: Record) -> t.List[str]:

@@ -17,6 +17,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.sysfs import list_dir, read_int, read_text, resolve
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, normalise_host
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import (
@@ -189,6 +190,13 @@ def select_sessions(sessions: t.Iterable[Session], targets: t.Sequence[str] = ()
         session for session in sessions
         if (not targets or any(fnmatchcase(session.target, glob) for glob in targets)) and (not sids or session.sid in sids)
     ]
+
+
+def check_sids(sids: t.Sequence[int]) -> t.Sequence[int]:
+    """Return the option ``sids``; raise ``InputError`` where one cannot be a session id."""
+    if not all(isinstance(sid, int) and sid >= 0 for sid in sids):
+        raise InputError("option sids", f"is {sids}", "Give session ids as iscsi_session_info returns them")
+    return sids
 
 
 def nodes_of(sessions: t.Iterable[Session]) -> t.List[t.Dict[str, t.Any]]:

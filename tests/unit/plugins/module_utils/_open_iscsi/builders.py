@@ -72,3 +72,9 @@ def node_params(**given: t.Any) -> t.Dict[str, t.Any]:
         "scan": None, "profile": None, "settings": None, "require": "all", "probe": "login", "relogin": False, "force": False, "repair": False, "timeout": 30,
         "auth": None, "root": "/", **given,
     }
+
+
+def session_params(**given: t.Any) -> t.Dict[str, t.Any]:
+    return {
+        "state": "rescanned", "targets": [], "sids": [], "prune": False, "disk_settings": None, "persistent": True, "force": False, "timeout": 30, **given,
+    }
