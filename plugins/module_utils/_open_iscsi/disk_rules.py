@@ -96,7 +96,7 @@ def render_rules(rules: t.Sequence[Rule]) -> str:
     for rule in rules:
         said = "# " + json.dumps({"settings": rule.settings, "targets": rule.targets}, sort_keys=True)
         if len(said) > _LONGEST:
-            raise InputError("option targets", f"names {len(rule.targets)} targets, too many for one rule of udev", "Name them with a glob, or in several tasks")
+            raise InputError("option targets", f"names {len(rule.targets)} targets, too many for a rule of udev", "Name them with a glob, or in several tasks")
         assignments = ", ".join(f'ATTR{{{ATTRIBUTES[name]}}}="{value}"' for name, value in sorted(rule.settings.items()))
         lines.append(said)
         for target in rule.targets:

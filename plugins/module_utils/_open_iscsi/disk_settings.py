@@ -114,7 +114,8 @@ class DiskSettings:
         depth = self.wanted.get("queue_depth")
         if depth is not None and disk.can_queue is not None and depth > disk.can_queue:
             raise InputError("option disk_settings.queue_depth", f"is {depth}, and session {disk.session.sid} of {disk.session.key} takes no more than "
-                             f"{disk.can_queue} commands at once", f"Give at most {disk.can_queue}, or raise node.session.cmds_max and log in again (iscsi_node)")
+                             f"{disk.can_queue} commands at once",
+                             f"Give at most {disk.can_queue}, or raise node.session.cmds_max and log in again (iscsi_node)")
 
     def _contradictions(self, rules: t.Sequence[Rule], disks: t.Sequence[DiskState]) -> t.Iterator[t.Dict[str, str]]:
         """Rules of other tasks that say something else of the same targets: the last one in the file wins when a disk appears."""
@@ -122,7 +123,8 @@ class DiskSettings:
             for rule in rules:
                 names = [name for name, value in self.wanted.items() if rule.settings.get(name, value) != value]
                 if rule.targets != self._targets and rule.covers(target) and names:
-                    yield {"object": f"target {target}", "what": f"has other values of {', '.join(names)} in the rule for {' '.join(rule.targets)} in {self._rules}",
+                    yield {"object": f"target {target}",
+                           "what": f"has other values of {', '.join(names)} in the rule for {' '.join(rule.targets)} in {self._rules}",
                            "remedy": "Let one task alone name these settings for a target; with persistent: false and the targets of the other, its rule goes"}
 
     def _write_rules(self, text: str) -> None:

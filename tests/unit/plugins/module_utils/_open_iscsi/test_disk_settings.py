@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of disks: what the task plans, what it writes to a fake sysfs, and the rules of udev that keep it. udev itself reads them in the integration tests."""
+"""Settings of disks: what the task plans, what it writes to a fake sysfs, and the rules that keep it. udev itself reads them in the integration tests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host import scsi
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import disk_settings, rescan
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disk_rules import Rule, parse_rules, render_rules, rule_targets
@@ -83,7 +84,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_set_now_and_kept(world: World) -> None:
-    assert world.twice(ALL) == [f"write rules {world.rules}", "set max_retries, queue_depth, timeout of /dev/sda", "set max_retries, queue_depth, timeout of /dev/sdb"]
+    names = "max_retries, queue_depth, timeout"
+    assert world.twice(ALL) == [f"write rules {world.rules}", f"set {names} of /dev/sda", f"set {names} of /dev/sdb"]
     assert world.has("sda") == world.has("sdb") == ALL
     assert world.ran == [("udevadm", "control", "--reload")]
     assert os.stat(world.rules).st_mode & 0o777 == 0o644
@@ -97,7 +99,8 @@ def test_the_diff_has_what_was_and_what_will_be(world: World) -> None:
 
 
 def test_only_what_is_said_of_the_targets_that_are_meant(world: World) -> None:
-    assert world.twice({"queue_depth": 16, "timeout": None, "max_retries": None}, targets=["*:two"]) == [f"write rules {world.rules}", "set queue_depth of /dev/sdb"]
+    settings = {"queue_depth": 16, "timeout": None, "max_retries": None}
+    assert world.twice(settings, targets=["*:two"]) == [f"write rules {world.rules}", "set queue_depth of /dev/sdb"]
     assert world.has("sda") == {"timeout": 30, "queue_depth": 32, "max_retries": 5} and world.has("sdb") == {"timeout": 30, "queue_depth": 16, "max_retries": 5}
 
 
@@ -150,8 +153,8 @@ def test_a_udev_that_does_not_run_is_told(world: World) -> None:
 
 def test_a_disk_that_comes_in_the_same_task_is_set_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     luns = {"/dev/sda": [0, 4], "/dev/sdb": [0], "/dev/sdc": [0, 4]}
-    monkeypatch.setattr(rescan.scsi, "report_luns", lambda device, timeout: luns[device])
-    monkeypatch.setattr(rescan.scsi, "read_capacity", lambda device, timeout: 2097152 * 512)
+    monkeypatch.setattr(scsi, "report_luns", lambda device, timeout: luns[device])
+    monkeypatch.setattr(scsi, "read_capacity", lambda device, timeout: 2097152 * 512)
     monkeypatch.setattr(rescan.RescanTask, "_write", lambda task, path, text: world.disk(1, 2, 4, "sdc"))
     monkeypatch.setattr(rescan, "wait_for_disks", lambda read, **_more: read())
     done = world.run(ALL, state="rescanned")
