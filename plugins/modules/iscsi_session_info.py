@@ -10,7 +10,7 @@ short_description: Return the iSCSI sessions of a host
 version_added: 0.1.0
 description:
   - Returns what C(iscsiadm -m session -P 3) prints, as data - portals, states, negotiated parameters, timers, disks.
-  - Everything is read from C(/sys) and from udev's database. No process is started, and no daemon is asked.
+  - Everything is read from C(/sys) and from udev's database. No process is started, and no daemon is asked, but for O(statistics).
   - Two lines of C(iscsiadm) are missing, since only C(iscsid) knows them - its own state of the connection, and its internal
     state of the session. RV(sessions[].connections[].state) has the state of the connection in the kernel instead.
   - CHAP secrets are not read, not even where the kernel would show them.
@@ -30,6 +30,12 @@ options:
     type: list
     elements: int
     default: []
+  statistics:
+    description:
+      - Return the counters of each session, too, as C(iscsiadm -m session --stats) prints them. The kernel hands them to C(iscsid) alone, so C(iscsiadm) is
+        started once, and once more for each session where one of them gives no answer. Without a session it is not started.
+    type: bool
+    default: false
 notes:
   - CHAP user names, and the serial number page a WWID is made of, are for root only. Without C(become) they are V(null), or
     come from udev's database.
@@ -53,6 +59,12 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.wwid }} {{ item.map or item.device }} {{ item.paths | length }} path(s)"
   loop: "{{ iscsi.disks }}"
+
+- name: How much went over each session, and did anything go wrong?
+  lunar.iscsi.iscsi_session_info:
+    statistics: true
+  register: counted
+  failed_when: counted.sessions | map(attribute='statistics') | select | selectattr('digest_err', 'gt', 0) | list | length > 0
 
 - name: Log out of everything there is
   lunar.iscsi.iscsi_node:
@@ -85,6 +97,7 @@ sessions:
       portal: "192.168.56.101:3260,1"
       sid: 1
       state: LOGGED_IN
+      statistics: {async_pdus: 0, datain_pdus: 24, digest_err: 0, rxdata_octets: 98304, scsicmd_pdus: 61, timeout_err: 0, txdata_octets: 3120}
       target: "iqn.2026-11.org.example:disk1"
       target_alias: null
       target_id: 0
@@ -322,6 +335,12 @@ sessions:
           description: Size in bytes.
           type: int
           returned: always
+    statistics:
+      description:
+        - The counters of the session by the names that C(iscsiadm) prints, those of the transport (such as C(eh_abort_cnt)) beside those that all have.
+          They begin at the login. V(null) where the session gave none; RV(problems) says why.
+      type: dict
+      returned: when O(statistics=true)
 disks:
   description: The disks behind these sessions. Several paths to one disk are one entry.
   returned: success
@@ -377,6 +396,28 @@ disks:
       type: list
       elements: str
       returned: always
+problems:
+  description: Sessions that gave no counters. Empty without O(statistics).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - object: session 3
+      what: "gave no counters: there is no such session"
+      remedy: ""
+  contains:
+    object:
+      description: What is wrong.
+      type: str
+      returned: always
+    what:
+      description: What is wrong with it.
+      type: str
+      returned: always
+    remedy:
+      description: What to do.
+      type: str
+      returned: always
 nodes:
   description: The nodes these sessions belong to, as O(lunar.iscsi.iscsi_node#module:nodes) takes them.
   returned: success
@@ -407,18 +448,34 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import run_guarded
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import nodes_of, read_sessions, select_sessions
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, nodes_of, read_sessions, select_sessions
 
 
-def look(targets: t.Sequence[str], sids: t.Sequence[int], sys: str = "/sys", dev: str = "/dev", udev_db: str = "/run/udev/data") -> t.Dict[str, t.Any]:
+def look(
+    targets: t.Sequence[str], sids: t.Sequence[int], sys: str = "/sys", dev: str = "/dev", udev_db: str = "/run/udev/data", statistics: bool = False,
+) -> t.Dict[str, t.Any]:
     """What the module returns: the selected sessions, their disks, their nodes."""
     sessions = select_sessions(read_sessions(sys), targets, sids)
+    facts = [session.as_fact() for session in sessions]
     return {
         "changed": False,
-        "sessions": [session.as_fact() for session in sessions],
+        "problems": _count(sessions, facts) if statistics else [],
+        "sessions": facts,
         "disks": [disk.as_fact() for disk in read_disks(sessions, sys, dev, udev_db)],
         "nodes": nodes_of(sessions),
     }
+
+
+def _count(sessions: t.Sequence[Session], facts: t.Sequence[t.Dict[str, t.Any]]) -> t.List[t.Dict[str, str]]:
+    """Add the counters to the facts of the sessions; returns problems."""
+    # seldom asked for, and every import costs the host at every task
+    from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
+    from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.statistics import read_statistics
+
+    counters, problems = read_statistics([session.sid for session in sessions], Runner())
+    for fact in facts:
+        fact["statistics"] = counters.get(fact["sid"])
+    return problems
 
 
 def main() -> None:
@@ -426,10 +483,11 @@ def main() -> None:
         argument_spec={
             "targets": {"type": "list", "elements": "str", "default": []},
             "sids": {"type": "list", "elements": "int", "default": []},
+            "statistics": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    run_guarded(module, lambda: look(module.params["targets"], module.params["sids"]))
+    run_guarded(module, lambda: look(module.params["targets"], module.params["sids"], statistics=module.params["statistics"]))
 
 
 if __name__ == "__main__":

@@ -256,6 +256,11 @@ def rescan_arguments(sid: int) -> t.List[str]:
     return ["-m", "session", "-r", str(sid), "--rescan"]
 
 
+def statistics_arguments(sid: t.Optional[int] = None) -> t.List[str]:
+    """The counters of one session, or of all."""
+    return ["-m", "session", *([] if sid is None else ["-r", str(sid)]), "--stats"]
+
+
 def discover_arguments(portal: Portal, how: str = "sendtargets") -> t.List[str]:
     """Discovery that writes no node record. ``discoverydb`` and not ``discovery``: that one ignores the stored CHAP."""
     return ["-m", "discoverydb", "-t", how, "-p", portal.address, "-o", "nonpersistent", "--discover"]

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("ansible")
 yaml = pytest.importorskip("yaml")
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner  # noqa: E402
 from ansible_collections.lunar.iscsi.plugins.modules import iscsi_session_info as module  # noqa: E402
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree  # noqa: E402
 
@@ -28,12 +29,37 @@ def tree(tmp_path: Path) -> Tree:
     return tree
 
 
-def look(tree: Tree, targets: t.Sequence[str] = (), sids: t.Sequence[int] = ()) -> t.Dict[str, t.Any]:
-    return module.look(targets, sids, tree.sys, tree.dev, tree.udev)
+def look(tree: Tree, targets: t.Sequence[str] = (), sids: t.Sequence[int] = (), statistics: bool = False) -> t.Dict[str, t.Any]:
+    return module.look(targets, sids, tree.sys, tree.dev, tree.udev, statistics=statistics)
+
+
+@pytest.fixture
+def iscsiadm(monkeypatch: pytest.MonkeyPatch) -> t.List[t.Tuple[str, ...]]:
+    """An iscsiadm that counts for session 1 and fails for session 2; the command lines it got."""
+    ran: t.List[t.Tuple[str, ...]] = []
+
+    def run(_self: Runner, argv: t.Sequence[str], **_more: t.Any) -> Result:
+        ran.append(tuple(argv))
+        text = "Stats for session [sid: 1, target: x, portal: y,1]\niSCSI SNMP:\n\ttxdata_octets: 7\n"
+        return Result(tuple(argv), 2, "" if "2" in argv else text, "")
+
+    monkeypatch.setattr(Runner, "run", run)
+    return ran
+
+
+def test_counters_go_to_their_sessions(tree: Tree, iscsiadm: t.List[t.Tuple[str, ...]]) -> None:
+    found = look(tree, statistics=True)
+    assert [session["statistics"] for session in found["sessions"]] == [{"txdata_octets": 7}, None]
+    assert [problem["object"] for problem in found["problems"]] == ["session 2"]
+    assert iscsiadm == [("iscsiadm", "-m", "session", "--stats"), ("iscsiadm", "-m", "session", "-r", "2", "--stats")]
+
+
+def test_no_counter_is_asked_for_where_there_is_no_session(tree: Tree, iscsiadm: t.List[t.Tuple[str, ...]]) -> None:
+    assert look(tree, sids=[9], statistics=True)["sessions"] == [] and iscsiadm == []
 
 
 def test_a_host_without_sessions(tmp_path: Path) -> None:
-    assert look(Tree(tmp_path)) == {"changed": False, "sessions": [], "disks": [], "nodes": []}
+    assert look(Tree(tmp_path)) == {"changed": False, "problems": [], "sessions": [], "disks": [], "nodes": []}
 
 
 def test_selection_holds_for_disks_and_nodes_too(tree: Tree) -> None:
@@ -59,10 +85,10 @@ def compare(documented: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any], 
             compare(entry["contains"], value, f"{where}.{name}")
 
 
-def test_return_is_documented_key_by_key(tree: Tree) -> None:
-    found = look(tree)
+def test_return_is_documented_key_by_key(tree: Tree, iscsiadm: t.List[t.Tuple[str, ...]]) -> None:
+    found = look(tree, statistics=True)
     del found["changed"]
     documented = yaml.safe_load(module.RETURN)
     compare(documented, found, "RETURN")
-    for name in ("sessions", "disks", "nodes"):
+    for name in ("sessions", "disks", "nodes", "problems"):
         compare(documented[name]["contains"], documented[name]["sample"][0], f"sample of {name}")
