@@ -38,10 +38,11 @@ requirements:
   - C(iscsiadm) and C(iscsid) (package C(open-iscsi) or C(iscsi-initiator-utils)) for O(state=logged_in) and O(state=logged_out)
 options:
   nodes:
-    description: The nodes, one entry a target. RV(lunar.iscsi.iscsi_discovery#module:nodes) can be given as it is.
+    description:
+      - The nodes, one entry a target. RV(lunar.iscsi.iscsi_discovery#module:nodes) can be given as it is.
+      - Either this or O(recorded) has to be given.
     type: list
     elements: dict
-    required: true
     suboptions:
       target:
         description: The name of the target, in the iqn, eui or naa form.
@@ -59,6 +60,18 @@ options:
           - The ifaces to go through. Without it, those the portal is recorded with, and V(default) for a new record.
         type: list
         elements: str
+  recorded:
+    description:
+      - The nodes that are recorded with this C(node.startup), or V(all) that are recorded, instead of O(nodes).
+      - With O(state=logged_in) and O(state=logged_out), it is what C(iscsiadm -m node --loginall) and C(--logoutall) do, as a state. What is
+        logged in already, or out, is left as it is, and nothing recorded is nothing to do.
+      - Where O(state=logged_out) or O(state=absent) would end sessions, nodes that the host may have booted from are never meant, which are those
+        with startup V(onboot) and those that were found in firmware. Name them in O(nodes).
+      - A session without a record has no startup, so it stays. See O(lunar.iscsi.iscsi_session#module:state).
+      - Of nodes with C(node.leading_login), one session for each target is enough. Their portals are tried in the order they are recorded in.
+      - Unlike C(iscsiadm), the module does not look at C(node.conn[0].startup), which is V(manual) in nearly every record.
+    type: str
+    choices: [all, manual, automatic, onboot]
   state:
     description:
       - V(present), recorded with the given settings. Sessions are left as they are.
@@ -148,6 +161,7 @@ options:
     default: 30
 seealso:
   - module: lunar.iscsi.iscsi_discovery
+  - module: lunar.iscsi.iscsi_session
   - module: lunar.iscsi.iscsi_session_info
 """
 
@@ -192,6 +206,22 @@ EXAMPLES = r"""
         portals: ["192.168.56.101:3260,1"]
     repair: true
 
+- name: Log in to all that is to be logged in at boot
+  lunar.iscsi.iscsi_node:
+    recorded: automatic
+    state: logged_in
+    require: any
+
+- name: Before work on the network, log out of everything but what the host runs on
+  lunar.iscsi.iscsi_node:
+    recorded: all
+    state: logged_out
+
+- name: One timer for every node that is recorded
+  lunar.iscsi.iscsi_node:
+    recorded: all
+    settings: {node.session.timeo.replacement_timeout: 30}
+
 - name: Take the disk away, safely
   lunar.iscsi.iscsi_node:
     nodes: [{target: "iqn.2003-01.org.linux-iscsi.rheln1"}]
@@ -220,6 +250,7 @@ paths:
     verdict:
       description:
         - V(session exists) if it was logged in before, V(logged in) if the module did it, V(would log in) in check mode, V(failed) if it could not be.
+        - V(not needed) for a node with C(node.leading_login) that O(recorded) means, and whose target has a session through another one.
       type: str
       returned: always
     sids:
@@ -324,13 +355,14 @@ def main() -> None:
     module = SettingsModule(
         argument_spec={
             "nodes": {
-                "type": "list", "elements": "dict", "required": True,
+                "type": "list", "elements": "dict",
                 "options": {
                     "target": {"type": "str", "required": True},
                     "portals": {"type": "list", "elements": "str"},
                     "ifaces": {"type": "list", "elements": "str"},
                 },
             },
+            "recorded": {"type": "str", "choices": ["all", "manual", "automatic", "onboot"]},
             "state": {"type": "str", "choices": ["present", "absent", "logged_in", "logged_out"], "default": "present"},
             "startup": {"type": "str", "choices": ["manual", "automatic", "onboot"]},
             "leading_login": {"type": "bool"},

@@ -30,7 +30,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import STATIC, Database, Discovery, read_database
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import Version
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import parse_nodes, wanted_keys
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted import parse_nodes, recorded_nodes, wanted_keys
 
 PROFILES: t.Mapping[str, t.Mapping[str, str]] = {
     # what open-iscsi has without any configuration (usr/iscsi_settings.h; its README still tells of 10 and 15 for the pings):
@@ -90,7 +90,9 @@ class NodeTask:
         self._state: str = params["state"]
         self._root = check_root(params["root"])
         self._location = locate(self._root)
-        self._nodes = parse_nodes(params["nodes"])
+        self._recorded: t.Optional[str] = params["recorded"]
+        self._nodes = parse_nodes(params["nodes"] or ())
+        self._check_recorded()
         self._timeout = check_timeout(params["timeout"])
         self._deadline = time.monotonic() + self._timeout
         if self._root != "/" and self._state not in ("present", "absent"):
@@ -106,6 +108,24 @@ class NodeTask:
         #: the sessions that did not fit their records at first, and the numbers of those that were ended for new ones
         self._first_pending: t.Optional[t.List[t.Dict[str, t.Any]]] = None
         self._renewed: t.Set[int] = set()
+        #: the nodes that are to be logged in to; node with leading login -> those that are only needed where this one gives no session
+        self._planned: t.Set[NodeKey] = set()
+        self._others: t.Dict[NodeKey, t.List[NodeKey]] = {}
+
+    def _check_recorded(self) -> None:
+        if (self._recorded is None) is (self._params["nodes"] is None):
+            raise InputError("options nodes and recorded", "are both given" if self._recorded else "are both left out", "Give one of them")
+        if self._recorded == "onboot" and self._state not in _MAKES:
+            raise InputError("option recorded", f"is onboot together with state {self._state}, and the host may stand on such nodes", "Name them in nodes")
+        if self._recorded and self._params["repair"]:
+            raise InputError("option recorded", "is given together with repair, and a damaged record may not say its startup", "Name the nodes in nodes")
+        self._chosen = self._recorded is None
+
+    def _choose(self, database: Database) -> None:
+        """Once in a task, since the task itself may change what is recorded as the startup of a node."""
+        if not self._chosen:
+            self._nodes = recorded_nodes(database, self._recorded or "all", ending=self._state not in _MAKES)
+            self._chosen = True
 
     def _left(self) -> float:
         return max(self._deadline - time.monotonic(), 1.0)
@@ -115,6 +135,7 @@ class NodeTask:
     def read(self) -> Found:
         """Records and sessions; and, once in a task, what trying to log in comes to."""
         database, conf = read_database(self._location), read_host_conf(self._root)
+        self._choose(database)
         if self._root != "/":
             return Found(database, conf)
         sessions = read_sessions()
@@ -133,7 +154,7 @@ class NodeTask:
         """What logging in comes to, where a session is missing or is to be made anew; asked before anything is written or logged out."""
         records = self._records(found)
         missing = {key: record.new for key, record in records.items()
-                   if self._state == "logged_in" and _lacks_session(key, record.new, found.sessions)}
+                   if self._state == "logged_in" and self._lacks(key, record.new, found.sessions)}
         if self._params["relogin"]:
             missing.update((key, records[key].new) for key, _session, _names in self._pending(records, found))
         if not missing or found.conf.initiator_name is None:
@@ -146,6 +167,7 @@ class NodeTask:
 
     def plan(self, found: Found) -> Plan:
         """The steps to what the options say."""
+        self._choose(found.database)
         return self._plan_made(found) if self._state in _MAKES else self._plan_gone(found)
 
     def _leaving(self, found: Found) -> t.Dict[NodeKey, str]:
@@ -189,14 +211,32 @@ class NodeTask:
         if self._params["relogin"]:
             steps.extend(self._relogin_steps(pending, found))
         if self._state == "logged_in":
-            steps.extend(
-                Step("log in to", str(key), "no session\n", "session\n", work=("login", key, None))
-                for key, record in records.items() if key not in self._failed and _lacks_session(key, record.new, found.sessions)
-            )
+            steps.extend(Step("log in to", str(key), "no session\n", "session\n", work=("login", key, None)) for key in self._lacking(records, found.sessions))
         facts = [{"target": key.target, "portal": str(key.portal), "iface": key.iface, "sid": session.sid, "differs": names} for key, session, names in pending]
         if self._first_pending is None:
             self._first_pending = facts
         return Plan(steps, found.database.problems, {"pending_relogin": facts})
+
+    def _lacking(self, records: t.Mapping[NodeKey, Records], sessions: t.Sequence[Session]) -> t.Iterator[NodeKey]:
+        """The nodes to log in to; of those with leading login that ``recorded`` means, one for each target."""
+        first: t.Dict[str, NodeKey] = {}
+        for key, record in records.items():
+            if key in self._failed or not self._lacks(key, record.new, sessions):
+                continue
+            if self._leading(record.new):
+                if key.target in first:
+                    self._others.setdefault(first[key.target], []).append(key)
+                    continue
+                first[key.target] = key
+            self._planned.add(key)
+            yield key
+
+    def _lacks(self, key: NodeKey, record: Record, sessions: t.Sequence[Session]) -> bool:
+        return _lacks_session(key, record, sessions) and not (self._leading(record) and any(session.target == key.target for session in sessions))
+
+    def _leading(self, record: Record) -> bool:
+        """Whether one session with the target is enough, through whatever portal: as iscsiadm takes leading login, where it logs in by startup."""
+        return self._recorded is not None and record.get("node.leading_login") == "Yes"
 
     @staticmethod
     def _write_step(key: NodeKey, record: Records, found: Found) -> Step:
@@ -263,6 +303,10 @@ class NodeTask:
         for key, session in by_kind.get("relogin", ()):
             self._relogin(key, session)
         self._login([key for key, _none in by_kind.get("login", ())])
+        for first, others in self._others.items():
+            while first in self._failed and others:  # one session is enough, through whichever portal gives it
+                first = others.pop(0)
+                self._login([first])
         return {}
 
     def _relogin(self, key: NodeKey, session: Session) -> None:
@@ -305,12 +349,13 @@ class NodeTask:
             return dict(pending, problems=self._noticed + list(self._failed.values()))
         records = self._records(found)
         paths = [self._path(key, record.new, found.sessions, done) for key, record in records.items()]
+        leading = {(key.target, str(key.portal), key.iface) for key, record in records.items() if self._leading(record.new)}
         for key in damaged:
             error = _not_repaired([key], found.database)
             self._failed[key] = error.as_problem()
             paths.append(self._path(key, None, found.sessions, done))
         if any(path["verdict"] == "failed" for path in paths):
-            self._require(paths)
+            self._require(paths, leading)
         ours = [session for session in found.sessions if any(session.belongs_to(key) for key in records)]
         problems = self._noticed + [self._failed[key] for key in records if key in self._failed]
         if done and self._logged_in and self._params["scan"] != "manual":
@@ -326,17 +371,19 @@ class NodeTask:
         }
         if key in self._failed:
             path.update(verdict="failed", reason=self._failed[key]["what"])
+        elif record is not None and self._leading(record) and not path["sids"] and key not in self._planned:
+            path.update(verdict="not needed")
         elif not done and record is not None and _lacks_session(key, record, sessions):
             path.update(verdict="would log in")
         else:
             path.update(verdict="logged in" if key in self._logged_in else "session exists")
         return path
 
-    def _require(self, paths: t.Sequence[t.Mapping[str, t.Any]]) -> None:
-        failed = [path for path in paths if path["verdict"] == "failed"]
-        if self._params["require"] == "any":
-            good = {path["target"] for path in paths if path["verdict"] != "failed"}
-            failed = [path for path in failed if path["target"] not in good]
+    def _require(self, paths: t.Sequence[t.Mapping[str, t.Any]], leading: t.Container[t.Tuple[str, str, str]] = ()) -> None:
+        """Fail where a path failed that counts; with ``require: any``, and with leading login, one good path is enough for a target."""
+        good = {path["target"] for path in paths if path["verdict"] not in ("failed", "not needed")}
+        failed = [path for path in paths if path["verdict"] == "failed" and not (path["target"] in good and (
+            self._params["require"] == "any" or (path["target"], path["portal"], path["iface"]) in leading))]
         if not failed:
             return
         words = "; ".join(f"{path['target']} at {path['portal']}: {path['reason']}" for path in failed)

@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, check_iscsi_name, parse_portal
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import Database
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import FW, Database
 
 
 class WantedNode(t.NamedTuple):
@@ -41,6 +41,18 @@ def parse_nodes(entries: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[WantedNode
             None if ifaces is None else tuple(dict.fromkeys(ifaces)),
         ))
     return nodes
+
+
+def recorded_nodes(database: Database, startup: str, *, ending: bool) -> t.List[WantedNode]:
+    """The recorded nodes with this ``node.startup`` (``all``: with any), each by itself.
+
+    Where sessions are to end (``ending``), nodes that the host may stand on are not among them, as with ``iscsiadm -m node --logoutall``
+    (usr/iscsiadm.c, __logout_by_startup): those with startup ``onboot``, and those found in firmware.
+    """
+    meant = [key for key, stored in database.nodes.items() if startup in ("all", stored.record.get("node.startup") or "manual")]
+    if ending:
+        meant = [key for key in meant if database.nodes[key].record.get("node.startup") != "onboot" and key not in database.linked.get(FW, ())]
+    return [WantedNode(key.target, (key.portal,), (key.iface,)) for key in meant]
 
 
 def _each_once(portals: t.Sequence[Portal]) -> t.Tuple[Portal, ...]:

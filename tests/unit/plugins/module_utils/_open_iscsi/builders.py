@@ -68,7 +68,8 @@ def discovery_params(**given: t.Any) -> t.Dict[str, t.Any]:
 
 def node_params(**given: t.Any) -> t.Dict[str, t.Any]:
     return {
-        "nodes": [{"target": ONE, "portals": None, "ifaces": None}], "state": "present", "startup": None, "leading_login": None, "nr_sessions": None,
+        "nodes": None if given.get("recorded") else [{"target": ONE, "portals": None, "ifaces": None}], "recorded": None,
+        "state": "present", "startup": None, "leading_login": None, "nr_sessions": None,
         "scan": None, "profile": None, "settings": None, "require": "all", "probe": "login", "relogin": False, "force": False, "repair": False, "timeout": 30,
         "auth": None, "root": "/", **given,
     }
