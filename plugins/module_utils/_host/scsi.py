@@ -70,11 +70,18 @@ def read_capacity(device: str, timeout: float = 10.0) -> int:
 
 
 def device_identification(device: str, timeout: float = 10.0) -> t.Optional[bytes]:
-    """VPD page 83h (SPC-4 7.8.6) as the device says it now, None where it has none. Raises ``HostError``."""
+    """VPD page 83h (SPC-4 7.8.6) as the device says it now, None where it has none.
+
+    Raises ``HostError``; ``NoLunError`` also where the peripheral qualifier (SPC-4 table 175) says that nothing is connected there: so LIO answers for
+    LUN 0 of a target that has no LUN for this host, and reports it all the same.
+    """
     try:
-        return _ask(device, struct.pack(">BBBHx", 0x12, 1, 0x83, _PAGE_LENGTH), _PAGE_LENGTH, timeout)
+        page = _ask(device, struct.pack(">BBBHx", 0x12, 1, 0x83, _PAGE_LENGTH), _PAGE_LENGTH, timeout)
     except _Unsupported:
         return None
+    if page[:1] and page[0] >> 5:
+        raise _no_lun(device)
+    return page
 
 
 class _Unsupported(HostError):
@@ -98,7 +105,7 @@ def _ask(device: str, command: bytes, length: int, timeout: float) -> bytes:
                 return data
             key = sense_key(sense)
             if key == _ILLEGAL_REQUEST and sense_code(sense) == _NO_SUCH_LUN:
-                raise NoLunError(device, "is no LUN of its target any more", "Have it removed: iscsi_session with prune: true")
+                raise _no_lun(device)
             if key == _ILLEGAL_REQUEST:
                 raise _Unsupported(device, f"does not know the SCSI command {command[0]:#04x}")
             if key != _UNIT_ATTENTION:
@@ -135,6 +142,10 @@ def sense_code(sense: bytes) -> int:
     """The additional sense code of sense data in either format; 0 where there is none."""
     at = 2 if sense[:1] and sense[0] & 0x7F in (0x72, 0x73) else 12
     return sense[at] if len(sense) > at else 0
+
+
+def _no_lun(device: str) -> NoLunError:
+    return NoLunError(device, "is no LUN of its target any more", "Have it removed: iscsi_session with prune: true")
 
 
 def _failure(device: str, what: str) -> HostError:

@@ -107,12 +107,9 @@ class RescanTask:
         self._scanned = True
         for session in sessions:
             try:
-                for disk in (lun for lun in session.luns if lun.name and lun.type in DISK_TYPES and lun.lun in luns.get(session.sid, ())):
-                    was, now = self._wwids(str(disk.name))
-                    if was != now:
-                        others[str(disk.name)] = (was, now)
-                    elif disk.type == _DISK:
-                        sizes[str(disk.name)] = scsi.read_capacity(f"/dev/{disk.name}", self._timeout)
+                for disk in (lun for lun in session.luns if _removable(lun) and lun.lun in luns.get(session.sid, ())):
+                    if not self._ask_disk(disk, sizes, others):
+                        luns[session.sid] = [number for number in luns[session.sid] if number != disk.lun]
             except HostError as error:
                 silent.append(error)
         found = Found(tuple(sessions), luns, sizes, tuple(read_maps(sessions, self._sys)), tuple(silent), tuple(session.sid for session in bare), others,
@@ -147,11 +144,19 @@ class RescanTask:
                 continue
         return None
 
-    def _wwids(self, name: str) -> t.Tuple[str, str]:
-        """The WWID of a disk when the kernel last looked, and as the disk says now; both empty where one of them is not known."""
-        was = parse_vpd83(read_bytes(os.path.join(self._sys, "class/block", name, "device/vpd_pg83")) or b"")
-        now = None if was is None else parse_vpd83(scsi.device_identification(f"/dev/{name}", self._timeout) or b"")
-        return ("", "") if was is None or now is None else (was, now)
+    def _ask_disk(self, disk: Lun, sizes: t.Dict[str, int], others: t.Dict[str, t.Tuple[str, str]]) -> bool:
+        """Ask a disk which one it is and how large; whether it is there at all."""
+        name = str(disk.name)
+        try:
+            was = parse_vpd83(read_bytes(os.path.join(self._sys, "class/block", name, "device/vpd_pg83")) or b"")
+            now = parse_vpd83(scsi.device_identification(f"/dev/{name}", self._timeout) or b"")
+            if was is not None and now is not None and was != now:
+                others[name] = (was, now)
+            elif disk.type == _DISK:
+                sizes[name] = scsi.read_capacity(f"/dev/{name}", self._timeout)
+        except scsi.NoLunError:
+            return False
+        return True
 
     def _users(self, names: t.Sequence[str]) -> t.Dict[str, t.List[str]]:
         """Who uses each of the disks that could be removed. Paths of one map stand or fall together, or the last one would take the map along."""

@@ -112,6 +112,13 @@ def test_a_disk_says_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.commands[-1] == bytes([0x12, 1, 0x83, 4, 0, 0])
 
 
+@pytest.mark.parametrize("first", [0x3F, 0x7F, 0x20])
+def test_nothing_is_connected_says_the_qualifier(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    ask(monkeypatch, bytes([first, 0x83, 0, 0]))
+    with pytest.raises(scsi.NoLunError):
+        scsi.device_identification("/dev/null")
+
+
 def test_a_disk_without_identification_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ask(monkeypatch, 0x2405)
     assert scsi.device_identification("/dev/null") is None

@@ -47,6 +47,9 @@ class World:
         #: disk -> its WWID, where it tells one, when the kernel looked and now
         self.wwids: t.Dict[str, str] = {}
         self.deaf: t.Set[str] = set()
+        self.unconnected: t.Set[str] = set()
+        #: whether a scan finds nothing
+        self.barren = False
         for sid, host, name, numbers in ((1, 2, "sda", "8:0"), (2, 3, "sdb", "8:16")):
             self.tree.session(sid, host, ARRAY, f"192.0.2.{sid}")
             self.tree.lun(sid, host, 0, name, numbers)
@@ -65,6 +68,8 @@ class World:
         return self.sizes[device]
 
     def identify(self, device: str, timeout: float) -> t.Optional[bytes]:
+        if device in self.unconnected:
+            raise scsi.NoLunError(device, "is no LUN of its target any more")
         return page(self.wwids[device]) if device in self.wwids else None
 
     def knows(self, name: str, wwid: str, now: t.Optional[str] = None) -> None:
@@ -91,7 +96,7 @@ class World:
         elif path.endswith("/rescan"):
             name = path.split("/")[2]
             self.tree.attributes(f"/sys/class/block/{name}", size=self.sizes[f"/dev/{name}"] // 512)
-        else:
+        elif not self.barren:
             host, lun = int(path.split("/")[2][4:]), text.split()[2]
             name = f"sdx{host}"
             self.tree.lun(host - 1, host, 5 if lun == "-" else int(lun), name, f"65:{host}")
@@ -302,6 +307,14 @@ class TestPrune:
         done = world.run(prune=True, sids=[1])
         assert done["steps"] == [f"add LUN 5 of session 1 of {ARRAY} at 192.0.2.1:3260,1", *predicted["steps"]]
         assert not world.run(prune=True, sids=[1])["changed"]
+
+    def test_a_lun_that_is_reported_though_nothing_is_connected_is_gone(self, world: World) -> None:
+        """What LIO says of LUN 0 when it has no LUN for this host."""
+        world.luns = {name: [0] for name in world.luns}
+        world.unconnected = {"/dev/sda"}
+        world.barren = True
+        assert both(world, {"prune": True, "sids": [1]}) == [
+            f"remove LUN 0 of session 1 of {ARRAY} at 192.0.2.1:3260,1 (/dev/sda)", f"remove {self.named(1, 'sdc')}"]
 
     def test_what_is_no_disk_is_only_told(self, world: World) -> None:
         world.tree.lun(1, 2, 9, type=1)
