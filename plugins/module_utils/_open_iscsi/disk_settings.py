@@ -122,7 +122,7 @@ class DiskSettings:
         for target in dict.fromkeys(disk.session.target for disk in disks):
             for rule in rules:
                 names = [name for name, value in self.wanted.items() if rule.settings.get(name, value) != value]
-                if rule.targets != self._targets and rule.covers(target) and names:
+                if rule.covers(target) and names:
                     yield {"object": f"target {target}",
                            "what": f"has other values of {', '.join(names)} in the rule for {' '.join(rule.targets)} in {self._rules}",
                            "remedy": "Let one task alone name these settings for a target; with persistent: false and the targets of the other, its rule goes"}

@@ -144,6 +144,12 @@ def test_what_shall_not_be_kept_loses_its_rule(world: World) -> None:
     assert not world.rules.exists() and len(world.ran) == 4
 
 
+def test_sessions_by_id_leave_the_rules_of_targets_alone(world: World) -> None:
+    world.run({"timeout": 60})
+    assert world.twice({"timeout": 90}, persistent=False, sids=[2]) == ["set timeout of /dev/sdb"]
+    assert parse_rules(world.rules.read_text()) == [Rule(("*",), {"timeout": 60})]
+
+
 def test_a_udev_that_does_not_run_is_told(world: World) -> None:
     world.code = 1
     problems = world.run({"timeout": 60})["problems"]
@@ -160,6 +166,16 @@ def test_a_disk_that_comes_in_the_same_task_is_set_too(world: World, monkeypatch
     done = world.run(ALL, state="rescanned")
     assert f"add LUN 4 of session 1 of {ONE} at 192.0.2.1:3260,1" in done["steps"] and world.has("sdc") == ALL
     assert not world.run(ALL, state="rescanned")["changed"]
+
+
+def test_a_disk_that_goes_in_the_same_task_is_not_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    luns: t.Dict[str, t.List[int]] = {"/dev/sda": [], "/dev/sdb": [0]}
+    monkeypatch.setattr(scsi, "report_luns", lambda device, timeout: luns[device])
+    monkeypatch.setattr(scsi, "device_identification", lambda device, timeout: None)
+    monkeypatch.setattr(scsi, "read_capacity", lambda device, timeout: 2097152 * 512)
+    monkeypatch.setattr(rescan, "users_of", lambda names, sys: [])
+    predicted = world.run({"timeout": 60}, check_mode=True, state="rescanned", prune=True, persistent=False)
+    assert predicted["steps"] == [f"remove LUN 0 of session 1 of {ONE} at 192.0.2.1:3260,1 (/dev/sda)", "set timeout of /dev/sdb"]
 
 
 def test_a_kernel_without_the_setting_is_named(world: World) -> None:

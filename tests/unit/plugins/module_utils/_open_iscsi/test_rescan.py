@@ -315,6 +315,7 @@ class TestPrune:
         world.barren = True
         assert both(world, {"prune": True, "sids": [1]}) == [
             f"remove LUN 0 of session 1 of {ARRAY} at 192.0.2.1:3260,1 (/dev/sda)", f"remove {self.named(1, 'sdc')}"]
+        assert world.written[-1] == ("class/scsi_host/host2/scan", "0 0 -") and world.written.count(world.written[-1]) == 1  # by the second run
 
     def test_what_is_no_disk_is_only_told(self, world: World) -> None:
         world.tree.lun(1, 2, 9, type=1)
