@@ -137,7 +137,7 @@ class RescanTask:
 
     def _report_luns(self, session: Session) -> t.Optional[t.Sequence[int]]:
         """What the target reports; None where each LUN by which it could be asked is gone, as the target answers then."""
-        for lun in session.luns:
+        for lun in [lun for lun in session.luns if lun.state in (None, "running")] or session.luns:
             try:
                 return scsi.report_luns(_asked_by(lun, self._sys), self._timeout)
             except scsi.NoLunError:
@@ -241,11 +241,17 @@ class RescanTask:
 
     def _remove(self, names: t.Sequence[str]) -> None:
         """Delete disks that are gone or another one now. First each of them is taken offline, so that nothing is written to what stands there now."""
-        for name in names:
-            state = f"class/block/{name}/device/state"
-            if read_text(os.path.join(self._sys, state)) == "running":
-                self._write(state, "offline\n")
-        flush_and_remove(names, runner=self._runner, timeout=self._timeout, sys=self._sys)
+        states = {name: f"class/block/{name}/device/state" for name in names}
+        stopped = {name: state for name, state in states.items() if read_text(os.path.join(self._sys, state)) == "running"}
+        for state in stopped.values():
+            self._write(state, "offline\n")
+        try:
+            flush_and_remove(names, runner=self._runner, timeout=self._timeout, sys=self._sys)
+        except HostError:
+            for state in stopped.values():  # what stays is as it was, or it could not even be asked the next time
+                if os.path.exists(os.path.join(self._sys, state)):
+                    self._write(state, "running\n")
+            raise
 
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
         """The disks of the sessions."""

@@ -220,6 +220,24 @@ class TestPrune:
         assert world.run(prune=True)["problems"] == []
         assert sorted(os.listdir(os.path.join(world.tree.sys, "class/block"))) == ["dm-0", "dm-1", "sda", "sdb"]
 
+    def test_what_cannot_be_removed_is_as_it_was_and_can_be_removed_later(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(names: t.Sequence[str], **_more: t.Any) -> t.List[t.Dict[str, str]]:
+            assert names == ["sdc"]
+            raise HostError("multipath -f old0", "the multipath map old0 cannot be removed")
+
+        monkeypatch.setattr(rescan, "flush_and_remove", fail)
+        with pytest.raises(HostError, match="old0 cannot be removed"):
+            world.run(prune=True, sids=[1])
+        assert world.written == [("class/block/sdc/device/state", "offline\n"), ("class/block/sdc/device/state", "running\n")]
+        monkeypatch.setattr(rescan, "flush_and_remove", world.flush_and_remove)
+        assert both(world, {"prune": True, "sids": [1]}) == [f"remove {self.named(1, 'sdc')}"]
+
+    def test_a_disk_that_somebody_took_offline_is_not_asked_for_the_luns(self, world: World) -> None:
+        world.tree.attributes("/sys/devices/platform/host2/session1/target2:0:0/2:0:0:0", state="offline")
+        world.luns["/dev/sdc"] = [0, 3, 7]
+        del world.luns["/dev/sda"]
+        assert world.run(sids=[1], check_mode=True)["steps"] == [f"add LUN 7 of session 1 of {ARRAY} at 192.0.2.1:3260,1"]
+
     def test_what_is_in_use_is_kept_and_its_user_named(self, world: World) -> None:
         self.mount(world)
         assert both(world, {"prune": True}) == []
