@@ -69,6 +69,15 @@ class Host:
             self.tree.attributes(f"{device}/block/{disk}", uevent=f"MAJOR=8\nMINOR={minor}\nDEVNAME={disk}\nDEVTYPE=disk")
             self.tree.link(f"{device}/block/{disk}/subsystem", "/sys/class/block")
 
+    def prepare(self, sid: int, target: str) -> None:
+        """A session that comes up when iscsid is asked for a login to the target."""
+        self.session(sid, target)
+        folder = self.root / "sys/prepared" / target
+        folder.mkdir(parents=True)
+        for link in (self.root / f"sys/class/iscsi_session/session{sid}", self.root / f"sys/class/iscsi_connection/connection{sid}:0"):
+            (folder / link.name).symlink_to(os.path.relpath(link.resolve(), link.parent))
+            link.unlink()
+
     def start(self) -> None:
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--net", "--propagation", "private", sys.executable, str(HERE / "stand_in.py"), str(self.root)],

@@ -4,13 +4,15 @@
 """Stands in for a kernel with iSCSI sessions and for iscsid, for the real iscsiadm and the real udevadm.
 
 Runs as root in a mount and a network namespace of its own: ROOT/sys, ROOT/etc/iscsi and ROOT/etc/udev/rules.d are put over the machine's own, /run
-and /dev are new. It answers on iscsid's abstract socket (usr/mgmt_ipc.h) with counters and log-outs, and lets a disk go whose ``delete`` is written,
-until its standard input ends.
+and /dev are new. It answers on iscsid's abstract socket (usr/mgmt_ipc.h) with counters, logins and log-outs, and lets a disk go whose ``delete`` is written,
+until its standard input ends. A login brings up the session that is prepared for the target in /sys/prepared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import socket
 import struct
@@ -21,8 +23,9 @@ import time
 import typing as t
 from pathlib import Path
 
-CONFIG, STATS, LOGOUT = 10, 7, 2
+CONFIG, STATS, LOGOUT, LOGIN = 10, 7, 2, 1
 SESSION_NOT_FOUND = 2
+LOGIN_FAILED = 5
 LONGER_THAN_ANY_ANSWER = 65536
 NAME = b"\0ISCSIADM_ABSTRACT_NAMESPACE"
 LENGTH_OF_NAMES = 108  # of sockets, on Linux
@@ -59,6 +62,24 @@ def log_out(sid: int) -> int:
     return 0
 
 
+def log_in(connection: socket.socket) -> int:
+    """The record of the node is in the request, with the target's name somewhere in it (struct node_rec)."""
+    record = b""
+    connection.settimeout(0.5)
+    with contextlib.suppress(socket.timeout):
+        while part := connection.recv(65536):
+            record += part
+    connection.settimeout(None)
+    name = re.search(rb"iqn\.2026-11\.org\.example:[a-z]+(?=\0)", record)
+    prepared = Path("/sys/prepared") / (name.group(0).decode() if name else "nothing")
+    if not prepared.exists():
+        return LOGIN_FAILED
+    for link in prepared.iterdir():
+        link.rename(Path("/sys/class") / ("iscsi_connection" if ":" in link.name else "iscsi_session") / link.name)
+    prepared.rmdir()
+    return 0
+
+
 def answer(connection: socket.socket) -> None:
     with connection:
         request = connection.recv(12, socket.MSG_WAITALL)
@@ -70,6 +91,8 @@ def answer(connection: socket.socket) -> None:
             body = UEVENT + counters(sid)
         elif command == LOGOUT:
             code = log_out(sid)
+        elif command == LOGIN:
+            code = log_in(connection)
         elif command == CONFIG:
             body = b"/etc/iscsi/iscsid.conf"
         try:

@@ -139,6 +139,37 @@ def record_and_log_in(host: Host) -> None:
         assert done["changed"]
 
 
+def record(host: Host) -> None:
+    """Nodes with each startup, none of them logged in."""
+    for sid, name in enumerate(("manual", "automatic", "onboot"), 1):
+        host.prepare(sid, f"iqn.2026-11.org.example:{name}")
+    host.start()
+    for name in ("manual", "automatic", "onboot"):
+        assert host.module("iscsi_node", nodes=[{"target": f"iqn.2026-11.org.example:{name}", "portals": [PORTAL]}], startup=name)["changed"]
+
+
+@pytest.mark.parametrize(("recorded", "up"), [
+    ("all", ["manual", "automatic", "onboot"]), ("automatic", ["automatic"]), ("onboot", ["onboot"]), ("manual", ["manual"]),
+])
+def test_loginall_brings_up_what_iscsiadm_brings_up(host: Host, tmp_path_factory: pytest.TempPathFactory, recorded: str, up: t.List[str]) -> None:
+    record(host)
+    options: t.Dict[str, t.Any] = {"recorded": recorded, "state": "logged_in", "probe": "none"}
+    predicted = host.module("iscsi_node", check=True, **options)
+    assert left(host) == []
+    done = host.module("iscsi_node", **options)
+    assert done["steps"] == predicted["steps"] == [f"log in to iqn.2026-11.org.example:{name} at {PORTAL}" for name in sorted(up)]
+    assert left(host) == up
+    assert not host.module("iscsi_node", **options)["changed"] and host.processes("iscsi_node", **options) == []
+    witness = type(host)(tmp_path_factory.mktemp("witness"))
+    try:
+        record(witness)
+        witness.run("iscsiadm", "-m", "node", "--loginall", recorded)
+        # iscsiadm takes nodes for manual whose node.conn[0].startup is manual, and that is so in every record that nobody changed there
+        assert left(witness) == (["manual", "automatic", "onboot"] if recorded == "manual" else up)
+    finally:
+        witness.stop()
+
+
 def left(host: Host) -> t.List[str]:
     return [line.rpartition(":")[2] for line in listed(host)]
 
@@ -157,7 +188,6 @@ def test_logoutall_leaves_what_iscsiadm_leaves(host: Host, tmp_path_factory: pyt
     try:
         record_and_log_in(witness)
         witness.run("iscsiadm", "-m", "node", "--logoutall", recorded)
-        # iscsiadm takes nodes for manual whose node.conn[0].startup is manual, and that is so in every record that nobody changed there
         assert left(witness) == (["onboot", "unrecorded"] if recorded == "manual" else stay)
     finally:
         witness.stop()
