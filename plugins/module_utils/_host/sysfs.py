@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
+
 #: what the kernel and older kernels print for a string that is not set
 _NULLS = ("(null)", "<NULL>")
 
@@ -34,6 +36,17 @@ def read_bytes(path: str) -> t.Optional[bytes]:
     try:
         with open(path, "rb") as file:
             return file.read()
+    except OSError:
+        return None
+
+
+def read_for_root(path: str) -> t.Optional[bytes]:
+    """The same for what the kernel shows to root alone: ``HostError`` where this is somebody else."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except PermissionError as error:
+        raise HostError(path, "is for root only", "Run the task as root (become: true)") from error
     except OSError:
         return None
 
