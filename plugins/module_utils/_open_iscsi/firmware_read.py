@@ -36,32 +36,43 @@ def read_firmware(sys: str = "/sys", proc: str = "/proc") -> Firmware:
     readers = [_Table(sys, name) for name in tables if os.path.isdir(os.path.join(base, name, "initiator"))]
     for reader in readers:
         reader.read()
-    damage = list(_damage(sys, "ibft" in tables))
+    faults, damage = _look_at_acpi(sys, "ibft" in tables)
     return Firmware(
         initiators=[reader.initiator for reader in readers],
         nics=[nic for reader in readers for nic in reader.nics],
         targets=[target for reader in readers for target in reader.targets],
         acpi={word: text for reader in readers for word, text in reader.acpi.items()},
-        problems=[*damage, *(problem for reader in readers for problem in reader.problems)],
+        problems=[*faults, *damage, *(problem for reader in readers for problem in reader.problems)],
         damage=damage,
     )
 
 
-def _damage(sys: str, shown: bool) -> t.Iterator[Problem]:
-    """What is wrong with the table itself, of which the kernel's log says little and sysfs nothing."""
-    folder = os.path.join(sys, "firmware/acpi/tables")
+def _look_at_acpi(sys: str, shown: bool) -> t.Tuple[t.List[Problem], t.List[Problem]]:
+    """What is wrong with the table itself, of which the kernel's log says little and sysfs nothing: what can be lived with, and what cannot."""
+    faults: t.List[Problem] = []
+    damage: t.List[Problem] = []
     for name in _ACPI_NAMES:
-        raw = read_for_root(os.path.join(folder, name))
+        raw = read_for_root(os.path.join(sys, "firmware/acpi/tables", name))
         if raw is None:
             continue
         found = look_over(raw)
         for fault in found:
-            yield {"object": f"ACPI table {name}", "what": fault.what, "remedy": _REPORT}
+            (damage if fault.refused or fault.cut else faults).append({"object": f"ACPI table {name}", "what": fault.what, "remedy": _REPORT})
         if not shown and not any(fault.refused for fault in found):
-            yield {"object": f"ACPI table {name}", "what": "is there, but the kernel does not show it",
-                   "remedy": "Load the module that does: modprobe iscsi_ibft"}
+            damage.append({"object": f"ACPI table {name}", "what": "is there, but the kernel does not show it",
+                           "remedy": "Load the module that does: modprobe iscsi_ibft"})
         elif not shown:
-            yield {"object": f"ACPI table {name}", "what": "is refused by the kernel because of that", "remedy": _REPORT}
+            damage.append({"object": f"ACPI table {name}", "what": "is refused by the kernel because of that", "remedy": _REPORT})
+    return faults, damage
+
+
+def vlan_interface(interface: str, vlan: int, proc: str = "/proc") -> str:
+    """The network interface for a VLAN over another one; empty where there is none (net/8021q/vlanproc.c)."""
+    for line in (read_text(os.path.join(proc, "net/vlan/config")) or "").splitlines():
+        name, _bar, rest = line.partition("|")
+        if [word.strip() for word in rest.split("|")] == [str(vlan), interface]:
+            return name.strip()
+    return ""
 
 
 def interface_of(mac: str, sys: str = "/sys") -> str:

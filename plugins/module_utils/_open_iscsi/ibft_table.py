@@ -23,10 +23,11 @@ _PARTS: t.Sequence[t.Tuple[str, int, int, t.Mapping[str, int]]] = (
 
 
 class Fault(t.NamedTuple):
-    """What is wrong, and whether the kernel refuses the whole table for it."""
+    """What is wrong; whether the kernel refuses the whole table for it, and whether it may show what is not in the table."""
 
     what: str
     refused: bool = False
+    cut: bool = False
 
 
 def look_over(table: bytes) -> t.List[Fault]:
@@ -36,7 +37,7 @@ def look_over(table: bytes) -> t.List[Fault]:
     found: t.List[Fault] = []
     length, revision = struct.unpack_from("<IB", table, 4)
     if length > len(table):
-        found.append(Fault(f"was cut off: it says that it is {length} bytes long, and there are {len(table)}"))
+        found.append(Fault(f"was cut off: it says that it is {length} bytes long, and there are {len(table)}", cut=True))
     if revision != 1:
         found.append(Fault(f"has revision {revision}; only revision 1 is known", True))
     if length <= len(table) and sum(table[:length]) & 0xFF:
@@ -56,7 +57,7 @@ def look_over(table: bytes) -> t.List[Fault]:
 
 def _look_at(table: bytes, place: int, name: str, kind: int, size: int, texts: t.Mapping[str, int]) -> t.Iterator[Fault]:
     if place + size > len(table):
-        yield Fault(f"was cut off: its {name} is to end at byte {place + size}, and there are {len(table)}")
+        yield Fault(f"was cut off: its {name} is to end at byte {place + size}, and there are {len(table)}", cut=True)
         return
     has_kind, _version, has_size = struct.unpack_from("<BBH", table, place)
     if (has_kind, has_size) != (kind, size):
@@ -67,4 +68,4 @@ def _look_at(table: bytes, place: int, name: str, kind: int, size: int, texts: t
     for text, at in texts.items():
         length, start = struct.unpack_from("<HH", table, place + at)
         if length and start + length > len(table):
-            yield Fault(f"was cut off: the {text} of its {name} is to end at byte {start + length}, and there are {len(table)}")
+            yield Fault(f"was cut off: the {text} of its {name} is to end at byte {start + length}, and there are {len(table)}", cut=True)
