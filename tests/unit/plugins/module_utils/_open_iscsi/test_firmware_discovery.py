@@ -69,9 +69,9 @@ def test_a_node_of_the_firmware(host: Host) -> None:
     made = host.plan()
     assert words(made) == [f"record node {ONE} at {A}"]
     after = made.steps[0].after
-    assert {key: after.get(key) for key in ("node.startup", "node.conn[0].startup", "iface.initiatorname", "iface.iscsi_ifacename", "iface.hwaddress",
-                                            "node.session.auth.authmethod", "node.tpgt")} == {
-        "node.startup": "onboot", "node.conn[0].startup": "onboot", "iface.initiatorname": BOOT, "iface.iscsi_ifacename": "default", "iface.hwaddress": None, "node.session.auth.authmethod": "None", "node.tpgt": "1"}
+    expected = {"node.startup": "onboot", "node.conn[0].startup": "onboot", "node.tpgt": "1", "node.session.auth.authmethod": "None",
+                "iface.initiatorname": BOOT, "iface.iscsi_ifacename": "default", "iface.hwaddress": None}
+    assert {key: after.get(key) for key in expected} == expected
     assert made.steps[0].work[0] == "write_node" and made.steps[0].work[3] == discovered_by(made.steps[0].work[2]) == FW
     assert made.facts["nodes"] == [{"target": ONE, "portals": [str(A)], "ifaces": ["default"]}] and made.facts["targets"] == {ONE: [str(A)]}
     assert made.problems == host.database.problems
