@@ -101,10 +101,10 @@ def test_secrets_need_no_log(host: Host, booted: t.Callable[[Table], Path]) -> N
 
 
 def as_we_say(text: str) -> str:
-    """A record of iscsiadm as it is here: secrets are said to be used, releases before 2.1.10 forget onboot, addresses are short."""
+    """A record of iscsiadm as it is here: secrets are said to be used, addresses are short."""
     if "node.session.auth.password = " in text:
         text = text.replace("authmethod = None", "authmethod = CHAP")
-    return text.replace("startup = manual", "startup = onboot").replace("2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1")
+    return text.replace("2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1")
 
 
 @pytest.mark.parametrize("case", ["one target", "two targets on two NICs", "IPv6, DHCP and a VLAN", "CHAP both ways", "a NIC that is not in use",
@@ -114,7 +114,8 @@ def test_the_records_are_those_of_iscsiadm(host: Host, booted: t.Callable[[Table
     booted(TABLES[case])
     if iface:
         host.iscsiadm("-m", "iface", "-I", iface, "-o", "new")
-    host.iscsiadm("-m", "discovery", "-t", "fw")
+    for _time in range(2):  # 2.1.8 says onboot only where it makes a record anew
+        host.iscsiadm("-m", "discovery", "-t", "fw")
     theirs = {as_we_say(path): as_we_say(text) for path, text in host.files().items()}
     assert any(path.startswith("fw/") for path in theirs)
     host.clear()
