@@ -61,7 +61,7 @@ class Nic(t.NamedTuple):
 
     source: str
     name: str
-    index: t.Optional[int] = None
+    number: t.Optional[int] = None
     flags: int = 0
     mac: str = ""
     address: str = ""
@@ -92,7 +92,7 @@ class Nic(t.NamedTuple):
     def as_fact(self) -> t.Dict[str, t.Any]:
         """The NIC as a module returns it."""
         return {
-            "source": self.source, "name": self.name, "index": self.index, "mac": self.mac or None, "interface": self.interface or None,
+            "source": self.source, "name": self.name, "index": self.number, "mac": self.mac or None, "interface": self.interface or None,
             "transport": self.transport, "address": short(self.address), "prefix": self.prefix,
             # the kernel works out a mask for IPv6 addresses, too, which means nothing
             "netmask": None if ":" in self.address else self.netmask or None, "gateway": short(self.gateway), "dns": [short(one) for one in self.dns if one],
@@ -107,7 +107,7 @@ class BootTarget(t.NamedTuple):
 
     source: str
     name: str
-    index: t.Optional[int] = None
+    number: t.Optional[int] = None
     flags: int = 0
     target: str = ""
     address: str = ""
@@ -149,7 +149,7 @@ class BootTarget(t.NamedTuple):
         if secrets:
             auth.update(password=self.password or None, password_in=self.password_in or None)
         return {
-            "source": self.source, "name": self.name, "index": self.index, "target": self.target or None,
+            "source": self.source, "name": self.name, "index": self.number, "target": self.target or None,
             "portal": None if self.portal is None else self.portal.address, "lun": lun_number(self.lun), "boot_lun": self.lun or None,
             "nic": None if self.nic is None else self.nic.name, "chap": self.chap, "auth": auth,
             "valid": bool(self.flags & VALID), "boot": bool(self.flags & BOOT), "usable": self.usable,

@@ -169,7 +169,7 @@ class _Table:
             self._complain(name, "names no target" if not found.target else "has no address")
             return found
         self._complain_of_chap(found)
-        nic = next((nic for nic in self.nics if nic.index is not None and nic.index == found.nic_index), None)
+        nic = next((nic for nic in self.nics if nic.number is not None and nic.number == found.nic_index), None)
         if nic is None:
             self._complain(name, "does not say which NIC it is reached through" if found.nic_index is None else
                            f"is to be reached through NIC {found.nic_index}, and the table has no such NIC")

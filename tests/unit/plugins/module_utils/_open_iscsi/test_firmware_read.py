@@ -238,7 +238,9 @@ class TestTable:
             tree.write("/sys/firmware/acpi/tables/iBFT", whole)
             found = read(tree)
             assert any("cut off" in what or "bytes long" in what for what in whats(found)), length
-            shown = json.dumps([found.records(secrets=True), [one.as_fact() for one in (*found.initiators, *found.nics, *found.targets)]])
+            shown = json.dumps([
+                found.records(secrets=True), [one.as_fact() for one in found.initiators], [one.as_fact() for one in found.nics],
+                [one.as_fact() for one in found.targets]])
             assert found.damage and "udc8e" not in shown, length
 
     def test_text_that_is_cut_off(self) -> None:
