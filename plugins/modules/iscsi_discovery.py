@@ -97,7 +97,8 @@ options:
       - With O(type=firmware), bind each node to the NIC that the firmware reached its target through. A NIC without offload gets an iface record
         named V(tcp.MAC.ipv4.0) (or C(ipv6)) with its hardware address; one in a VLAN is bound to the network interface of that VLAN.
       - C(iscsiadm) does not do so, and the kernel then takes the way that its routes say. See O(lunar.iscsi.iscsi_iface#module:rp_filter) for what the kernel
-        has to let through.
+        has to let through. The session that the host booted with is not bound; to log in to a bound node makes another one beside it, which
+        is right only where multipath takes both together.
     type: bool
     default: false
   settings:

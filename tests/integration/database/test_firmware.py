@@ -135,7 +135,9 @@ def test_the_records_are_those_of_iscsiadm(host: Host, booted: t.Callable[[Table
 
 def test_iscsiadm_goes_on_with_what_we_wrote(host: Host, booted: t.Callable[[Table], Path]) -> None:
     booted(TABLES["two targets on two NICs"])
-    host.module("iscsi_discovery", type="firmware", bind_nics=True)
+    done = host.module("iscsi_discovery", type="firmware", bind_nics=True)
+    recorded = host.module("iscsi_node", nodes=done["nodes"])
+    assert not recorded["changed"] and recorded["steps"] == [], recorded
     listed = sorted(host.iscsiadm("-m", "node").stdout.splitlines())
     assert listed == [f"192.0.2.1:3260,1 {ONE}", f"198.51.100.1:860,1 {TWO}"]
     assert sorted(line.split()[0] for line in host.iscsiadm("-m", "iface").stdout.splitlines() if MACS[0][:5] in line) == [

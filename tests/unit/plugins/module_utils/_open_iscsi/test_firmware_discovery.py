@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, InUseError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.discovery import Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.firmware_discovery import FirmwareTask
@@ -21,7 +25,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_ke
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import FW, Damaged, Database, Stored, discovered_by
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.version import NEWEST
 
-from ..ibft_tree import ONE_TARGET, build, plant, with_header
+from ..ibft_tree import ONE_TARGET, build, kernel_shows, plant, with_header
 from ..sysfs_tree import Tree
 from .builders import A, B, ONE, Node, conf, database, discovery_params, node, session
 from .test_firmware_read import CHAP, MAC, MAC2, TWO, offload, with_target
@@ -311,6 +315,31 @@ class TestNothingToRecord:
 def test_options_that_do_not_fit(host: Host, params: t.Dict[str, t.Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         host.task(**params)
+
+
+@given(st.lists(st.tuples(st.integers(12, 500), st.integers(0, 255)), max_size=6), st.integers(60, 500), st.booleans())
+@settings(max_examples=60)
+def test_any_bytes_end_in_a_plan_or_a_sentence(flips: t.List[t.Tuple[int, int]], length: int, bind: bool) -> None:
+    """A table with some bytes changed, or cut off: the kernel shows what it makes of it, and of what lies behind."""
+    body = bytearray(build(dict(TWO, nics=[TWO["nics"][0], dict(TWO["nics"][1], vlan=0)]))[:length])
+    for place, byte in flips:
+        body[place % len(body)] = byte
+    whole = with_header(bytes(body))
+    with tempfile.TemporaryDirectory() as folder:
+        host = Host(Path(folder), None)
+        for path, text in kernel_shows(whole, b"behind-the-table" * 9000).items():
+            host.tree.write(f"/sys/firmware/ibft/{path}", text.encode("utf-8", "surrogateescape"))
+        if not (Path(folder) / "sys/firmware/ibft/initiator").exists():
+            return
+        found = read_firmware(host.tree.sys, host.tree.proc)
+        json.dumps([found.records(), [target.as_fact() for target in found.targets], [nic.as_fact() for nic in found.nics]], ensure_ascii=False).encode("utf-8")
+        host.tree.write("/sys/firmware/acpi/tables/iBFT", whole)
+        try:
+            made = host.plan(bind_nics=bind)
+        except IscsiError as error:
+            assert error.what and error.remedy and "plain-secret" not in error.sentence()
+        else:
+            assert "plain-secret" not in repr([step.after for step in made.steps]) and made.steps
 
 
 def test_the_table_is_read_once_in_a_task(host: Host) -> None:
