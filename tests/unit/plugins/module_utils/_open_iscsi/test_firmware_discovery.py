@@ -163,6 +163,17 @@ class TestIfaces:
             "iface.transport_name": "bnx2i", "iface.initiatorname": BOOT, "iface.subnet_mask": "255.255.255.0", "iface.gateway": "192.0.2.254"}
         assert made.steps[2].after["iface.transport_name"] == "bnx2i" and made.facts["nodes"][0]["ifaces"] == names
 
+    @pytest.mark.parametrize("nic", TWO["nics"], ids=["IPv4", "IPv6"])
+    def test_the_iface_of_an_adapter_needs_no_update(self, tmp_path: Path, nic: t.Mapping[str, t.Any]) -> None:
+        host = Host(tmp_path, dict(ONE_TARGET, nics=[nic]))
+        host.tree.attributes("/sys/class/iscsi_host/host8", hwaddress=nic["mac"])
+        host.tree.attributes("/sys/class/scsi_host/host8", proc_name="be2iscsi")
+        made = host.plan()
+        name, record = made.steps[0].work[1:3]
+        assert name == f"be2iscsi.{nic['mac']}.ipv{6 if ':' in nic['address'] else 4}.0" and record.get("iface.ipaddress") == nic["address"]
+        host.database.ifaces[name] = Stored(record, f"/{name}")
+        assert words(host.plan(update=True)) == [f"record node {ONE} at {A} via iface {name}"]
+
     def test_nics_are_bound_when_asked(self, tmp_path: Path) -> None:
         host = Host(tmp_path, dict(TWO, nics=[TWO["nics"][0], dict(TWO["nics"][1], vlan=0)]))
         made = host.plan(bind_nics=True)

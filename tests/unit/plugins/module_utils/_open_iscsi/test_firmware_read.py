@@ -154,7 +154,22 @@ def test_lun_numbers_as_the_kernel_prints_them(tmp_path: Path, number: int) -> N
     assert read(booted(tmp_path, with_target(lun=number))).targets[0].as_fact()["lun"] == number
 
 
+@pytest.mark.parametrize(("server", "dhcp"), [("0.0.0.0", False), ("192.0.2.67", True)])
+def test_a_dhcp_server_that_is_none(tmp_path: Path, server: str, dhcp: bool) -> None:
+    """The firmware of some adapters names one without address where it did not ask any."""
+    tree = booted(tmp_path)
+    tree.write("/sys/firmware/ibft/ethernet0/dhcp", f"{server}\n")
+    found = read(tree)
+    assert found.nics[0].as_fact()["dhcp"] is dhcp and found.records()[0]["iface.bootproto"] == ("DHCP" if dhcp else "STATIC")
+
+
 class TestInterfaces:
+    def test_iscsiadm_names_none_where_the_kernel_knows_no_device(self, tmp_path: Path) -> None:
+        tree = booted(tmp_path)
+        assert "iface.net_ifacename" not in read(tree).records()[0]
+        (tmp_path / "sys/firmware/ibft/ethernet0/device").mkdir()
+        assert read(tree).records()[0]["iface.net_ifacename"] == "ens5"
+
     def test_the_oldest_of_several(self, tmp_path: Path) -> None:
         """A VLAN and its network interface have the same hardware address."""
         tree = booted(tmp_path, interfaces={})
