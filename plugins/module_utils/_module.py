@@ -21,8 +21,9 @@ class SettingsModule(AnsibleModule):
     under some of their names: they are added to what Ansible keeps out of the system's log and out of the result, ``invocation`` included.
     """
 
-    def __init__(self, argument_spec: t.Mapping[str, t.Any], *, supports_check_mode: bool) -> None:
-        AnsibleModule.__init__(self, argument_spec, supports_check_mode=supports_check_mode)
+    def __init__(self, argument_spec: t.Mapping[str, t.Any], *, supports_check_mode: bool,
+                 required_if: t.Optional[t.Sequence[t.Tuple[str, t.Any, t.Sequence[str]]]] = None) -> None:
+        AnsibleModule.__init__(self, argument_spec, supports_check_mode=supports_check_mode, required_if=required_if)
 
     def _log_invocation(self) -> None:
         for option, value in self.params.items():

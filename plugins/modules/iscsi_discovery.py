@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: iscsi_discovery
-short_description: Ask iSCSI portals for their targets and record the nodes
+short_description: Ask iSCSI portals, iSNS servers or boot firmware for targets and record the nodes
 version_added: 0.1.0
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 description:
   - Asks one or many portals at once which targets they offer (SendTargets), or iSNS servers which targets this host may see, and records the answer
-    in the open-iscsi database of the host.
+    in the open-iscsi database of the host. Or it reads which targets the host's firmware booted from, and records these.
   - The module speaks the protocol itself. It asks without a daemon and without a kernel module, and a dead portal costs no more than its
     own O(timeout). It presents the InitiatorName of the host, since targets filter their answer by it.
   - Records that exist are never reset. Discovery with C(iscsiadm) puts C(node.startup) and other settings of known nodes back to
@@ -39,9 +39,9 @@ options:
     description:
       - The portals to ask, as C(address), C(address:port) or C([IPv6]:port). The port is 3260 if not given, with O(type=isns) it is 3205.
       - A portal group tag after a comma is accepted and ignored, so that portals another task returned can be used.
+      - Required unless O(type=firmware), with which it cannot be given.
     type: list
     elements: str
-    required: true
   type:
     description:
       - V(send_targets) asks the targets themselves, at O(portals).
@@ -50,14 +50,22 @@ options:
       - A server may have no room for its answer, as open-isns, which fails at some 40 targets and lets C(iscsiadm) find none. The module then
         asks for one target after the other.
       - iSNS knows no CHAP, so O(auth) cannot be given with V(isns).
+      - V(firmware) asks nobody. It reads what the firmware of the running host says (as M(lunar.iscsi.iscsi_firmware_info) returns it), and records the
+        targets in it as C(iscsiadm -m discovery -t fw) does - C(node.startup) is C(onboot), the initiator's name and the CHAP names and secrets are
+        those of the firmware. Unlike there, the record says that CHAP is used where there are secrets. Firmware knows no portal group tag; it is that of a
+        record or of a session of the same portal, and 1 as with C(iscsiadm) where there is neither.
+      - With V(firmware), NICs of offload adapters get an iface record as C(iscsiadm) makes it, if they have none, and nodes are bound to these.
+        O(update=true) also sets what the firmware says in records that exist. O(discovery_settings), O(auth), O(initiator_name) and O(method=iscsiadm)
+        cannot be given. A table that is cut off or that the kernel refuses fails the task before anything is written.
     type: str
-    choices: [send_targets, isns]
+    choices: [send_targets, isns, firmware]
     default: send_targets
   state:
     description:
       - V(present) asks the portals and records what they offer, as the options below say.
       - V(absent) asks nobody. It removes the discovery records of O(portals) with the nodes that were recorded through them.
         A node with a live session is not removed; the task then fails and names the session.
+      - With O(type=firmware), V(absent) removes the nodes that were recorded from firmware. Ifaces stay (M(lunar.iscsi.iscsi_iface) removes them).
     type: str
     choices: [present, absent]
     default: present
@@ -84,6 +92,15 @@ options:
         as C(iscsiadm) does.
     type: list
     elements: str
+  bind_nics:
+    description:
+      - With O(type=firmware), bind each node to the NIC that the firmware reached its target through. A NIC without offload gets an iface record
+        named V(tcp.MAC.ipv4.0) (or C(ipv6)) with its hardware address; one in a VLAN is bound to the network interface of that VLAN.
+      - C(iscsiadm) does not do so, and the kernel then takes the way that its routes say. See O(lunar.iscsi.iscsi_iface#module:rp_filter) for what the kernel
+        has to let through. The session that the host booted with is not bound; to log in to a bound node makes another one beside it, which
+        is right only where multipath takes both together.
+    type: bool
+    default: false
   settings:
     description:
       - Settings for new node records, by their name in the record, such as C(node.startup). They win over those of C(iscsid.conf).
@@ -106,7 +123,7 @@ options:
     default: false
   prune:
     description:
-      - Remove nodes that were recorded through one of O(portals) and are offered by none of them any more.
+      - Remove nodes that were recorded through one of O(portals) (or from firmware) and are offered by none of them any more.
       - Only portals that answered are considered; nodes that were merely filtered out, and nodes with a live session, are kept.
     type: bool
     default: false
@@ -149,6 +166,7 @@ options:
     type: float
     default: 10
 seealso:
+  - module: lunar.iscsi.iscsi_firmware_info
   - module: lunar.iscsi.iscsi_node
   - module: lunar.iscsi.iscsi_session_info
 """
@@ -200,6 +218,20 @@ EXAMPLES = r"""
       discovery.isns.use_discoveryd: true
       discovery.isns.discoveryd_poll_inval: 60
 
+- name: Record what this host booted from, as iscsiadm -m discovery -t fw does
+  lunar.iscsi.iscsi_discovery:
+    type: firmware
+  register: booted
+
+- name: Carry it over into a system that is being installed, with the timers of a root disk
+  lunar.iscsi.iscsi_discovery:
+    type: firmware
+    root: /mnt/sysimage
+    settings:
+      node.session.timeo.replacement_timeout: 86400
+      node.conn[0].timeo.noop_out_interval: 0
+      node.conn[0].timeo.noop_out_timeout: 0
+
 - name: Forget an array
   lunar.iscsi.iscsi_discovery:
     portals: [192.168.56.101]
@@ -232,7 +264,7 @@ nodes:
       portals: ["192.168.56.101:3260,1", "192.168.56.102:3260,2"]
       ifaces: [default]
 targets:
-  description: Everything the portals offered, filtered or not. Target names, each with its portals.
+  description: Everything the portals (or the firmware) offered, filtered or not. Target names, each with its portals.
   returned: when O(state=present)
   type: dict
   sample:
@@ -290,13 +322,14 @@ def main() -> None:
     """Ask, plan, record, read again."""
     module = SettingsModule(
         argument_spec={
-            "portals": {"type": "list", "elements": "str", "required": True},
-            "type": {"type": "str", "choices": ["send_targets", "isns"], "default": "send_targets"},
+            "portals": {"type": "list", "elements": "str"},
+            "type": {"type": "str", "choices": ["send_targets", "isns", "firmware"], "default": "send_targets"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "targets": {"type": "list", "elements": "str"},
             "networks": {"type": "list", "elements": "str"},
             "link_local": {"type": "bool", "default": False},
             "ifaces": {"type": "list", "elements": "str"},
+            "bind_nics": {"type": "bool", "default": False},
             "settings": {"type": "dict"},
             "discovery_settings": {"type": "dict"},
             "add": {"type": "bool", "default": True},
@@ -311,8 +344,14 @@ def main() -> None:
             **auth_option(),
             **root_option(),
         },
+        required_if=[("type", "send_targets", ["portals"]), ("type", "isns", ["portals"])],
         supports_check_mode=True,
     )
+    if module.params["type"] == "firmware":
+        # seldom needed, and every import costs the host at every task
+        from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.firmware_discovery import FirmwareTask
+
+        converge(module, FirmwareTask, module.params)
     converge(module, DiscoveryTask, module.params)
 
 

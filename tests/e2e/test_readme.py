@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.ibft_tree import build, kernel_shows, with_header
+
 if t.TYPE_CHECKING:
     from conftest import Reset, Shell
 
@@ -232,6 +234,29 @@ def through_all_gateways(text: str, lab: t.Mapping[str, t.Any], shell: Shell, fo
     assert play(both, lab, folder, "initiator", "target") == 0
 
 
+def what_it_booted_from(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, RHELN1, f"incominguser host1 {SECRETS['vault_chap']}")
+    install(shell)
+    table = {
+        "initiator": {"name": "iqn.2026-11.org.example:booted"},
+        "nics": [{"mac": shell("initiator", "cat /sys/class/net/san1/address").strip(), "address": "192.168.56.10", "prefix": 24}],
+        "targets": [{"name": RHELN1, "address": "192.168.56.101", "lun": 1, "chap": {"username": "host1", "password": SECRETS["vault_chap"]}}],
+    }
+    # the host did not boot so: its kernel's view of such a table is put over what it has
+    shell("initiator", "mount -t tmpfs none /sys/firmware")
+    for path, content in kernel_shows(with_header(build(table))).items():
+        shell("initiator", f"install -D /dev/stdin /sys/firmware/ibft/{path} <<'END'\n{content.rstrip()}\nEND")
+    assert f"node.name = {RHELN1}\n" in shell("initiator", "iscsiadm -m fw")
+    assert play(text, lab, folder) == 2  # discovery and login; the first only reads
+    assert re.search(rf"192\.168\.56\.101:3260,1 {RHELN1}", shell("initiator", "iscsiadm -m session"))
+    assert shell("initiator", "cat /sys/class/iscsi_session/session*/initiatorname") == "iqn.2026-11.org.example:booted\n"
+    shown = shell("initiator", f"iscsiadm -m node -T {RHELN1} -p 192.168.56.101:3260,1")
+    assert "node.startup = onboot\n" in shown and "iface.initiatorname = iqn.2026-11.org.example:booted\n" in shown
+    # what iscsiadm would record is what is there
+    assert "192.168.56.101:3260,1" in shell("initiator", "iscsiadm -m discovery -t fw -o new")
+    assert play(text, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -248,6 +273,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 8": one_map,
     "README.md 9": new_defaults,
     "README.md 10": no_adapter,
+    "README.md 11": what_it_booted_from,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,

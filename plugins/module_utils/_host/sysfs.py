@@ -40,6 +40,17 @@ def read_bytes(path: str) -> t.Optional[bytes]:
         return None
 
 
+def read_for_root(path: str) -> t.Optional[bytes]:
+    """The same for what the kernel shows to root alone: ``HostError`` where this is somebody else."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except PermissionError as error:
+        raise HostError(path, "is for root only", "Run the task as root (become: true)") from error
+    except OSError:
+        return None
+
+
 def list_dir(path: str) -> t.List[str]:
     """The names in a folder in natural order (session2 before session10); empty where there is no folder."""
     try:

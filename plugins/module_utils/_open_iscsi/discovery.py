@@ -26,8 +26,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.wanted imp
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 #: the option type -> the kind of record, and what a step calls such a discovery
-_KINDS: t.Mapping[str, Kind] = {"send_targets": Kind.SEND_TARGETS, "isns": Kind.ISNS}
-_CALLED: t.Mapping[Kind, str] = {Kind.SEND_TARGETS: "discovery", Kind.ISNS: "iSNS discovery"}
+_KINDS: t.Mapping[str, Kind] = {"send_targets": Kind.SEND_TARGETS, "isns": Kind.ISNS, "firmware": Kind.FW}
+_CALLED: t.Mapping[Kind, str] = {Kind.SEND_TARGETS: "discovery", Kind.ISNS: "iSNS discovery", Kind.FW: "firmware discovery"}
 
 
 class Filters(t.NamedTuple):
@@ -69,13 +69,13 @@ class DiscoveryTask:
         self._root = check_root(params["root"])
         self._location = locate(self._root)
         self._kind = _KINDS[params["type"]]
-        self._portals = _portals(params["portals"], ISNS_PORT if self._kind is Kind.ISNS else DEFAULT_PORT)
+        self._portals = self._asked()
         for option in ("targets", "networks", "ifaces"):
             if params[option] == []:
                 raise InputError(f"option {option}", "is an empty list, which would leave out every node", "Leave the option out to keep all")
         self._filters = Filters(params["targets"], _networks(params["networks"]), params["link_local"])
         self._settings = check_settings(Kind.NODE, params["settings"] or {}, version=self._location.version)
-        self._discovery_settings = check_settings(self._kind, params["discovery_settings"] or {}, version=self._location.version)
+        self._discovery_settings = self._of_the_record()
         self._auth = check_auth(params["auth"])
         self._timeout = check_timeout(params["timeout"])
         if params["initiator_name"] is not None:
@@ -92,6 +92,17 @@ class DiscoveryTask:
             raise InputError("option persistent", "is false together with state absent, which is about nothing but records",
                              "Leave persistent out, or see with check mode what would be forgotten")
         self._answers: t.Optional[t.Sequence[Answer]] = None
+
+    def _asked(self) -> t.List[Portal]:
+        """The portals of the task."""
+        if self._params["bind_nics"]:
+            raise InputError("option bind_nics", f"is true together with type {self._params['type']}, which knows nothing of NICs",
+                             "Leave it out, or use ifaces")
+        return _portals(self._params["portals"], ISNS_PORT if self._kind is Kind.ISNS else DEFAULT_PORT)
+
+    def _of_the_record(self) -> t.Dict[str, str]:
+        """The option discovery_settings."""
+        return check_settings(self._kind, self._params["discovery_settings"] or {}, version=self._location.version)
 
     def read(self) -> Found:
         """The records, the sessions and, once in a task, the answers of the portals."""
@@ -116,7 +127,10 @@ class DiscoveryTask:
         """The steps to what the options say."""
         if self._params["state"] == "absent":
             return _plan_absent(self._kind, self._portals, found, self._params["repair"])
-        return _PresentPlan(self._kind, self._params, self._filters, self._settings, self._discovery_settings, self._auth, found).make()
+        return self._present(found).make()
+
+    def _present(self, found: Found) -> PresentPlan:
+        return PresentPlan(self._kind, self._params, self._filters, self._settings, self._discovery_settings, self._auth, found)
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:
         """Write, all of it under one hold of open-iscsi's lock."""
@@ -132,7 +146,7 @@ class DiscoveryTask:
         return {}
 
 
-class _PresentPlan:
+class PresentPlan:
     """The plan of ``state: present``, made of what the portals answered."""
 
     def __init__(self, kind: Kind, params: t.Mapping[str, t.Any], filters: Filters, settings: t.Mapping[str, str],
@@ -148,6 +162,7 @@ class _PresentPlan:
         self._lists: t.Dict[str, t.List[t.Dict[str, str]]] = {"added": [], "updated": [], "pruned": [], "kept": [], "filtered": []}
         #: every kept (target, portal) with the first discovery portal that announced it, in the order of the answers
         self._kept: t.Dict[t.Tuple[str, Portal], Portal] = {}
+        self._all_ifaces: t.List[str] = []
         self._offered: t.Dict[str, t.List[Portal]] = {}
         for answer in found.answers:
             if answer.error is not None:
@@ -172,7 +187,7 @@ class _PresentPlan:
             self._lists["filtered"].append({"target": target, "portal": str(portal), "reason": reason})
 
     def make(self) -> Plan:
-        ifaces = self._ifaces()
+        self._all_ifaces = self._ifaces()
         steps: t.List[Step] = []
         if self._params["persistent"]:
             if self._params["repair"]:
@@ -185,11 +200,11 @@ class _PresentPlan:
             if self._params["add"]:
                 steps.extend(self._discovery_steps())
             for (target, portal), asked in self._kept.items():
-                for iface in ifaces:
+                for iface in self._through(target, portal):
                     steps.extend(self._node_steps(NodeKey(target, portal, iface), asked))
             if self._params["prune"]:
                 steps.extend(self._prune_steps([step.work[1] for step in steps if step.work[0] == "delete_node"]))
-        facts = dict(self._lists, nodes=self._nodes(ifaces), targets={name: [str(portal) for portal in known] for name, known in self._offered.items()})
+        facts = dict(self._lists, nodes=self._nodes(), targets={name: [str(portal) for portal in known] for name, known in self._offered.items()})
         return Plan(steps, self._problems, facts)
 
     def _named(self) -> t.List[WantedNode]:
@@ -212,8 +227,22 @@ class _PresentPlan:
         ]
         return created or ["default"]
 
-    def _nodes(self, ifaces: t.Sequence[str]) -> t.List[t.Dict[str, t.Any]]:
-        return [{"target": node.target, "portals": [str(portal) for portal in node.portals or ()], "ifaces": list(ifaces)} for node in self._named()]
+    def _through(self, target: str, portal: Portal) -> t.Sequence[str]:
+        """The ifaces through which a portal of a target is recorded."""
+        return self._all_ifaces
+
+    def _nodes(self) -> t.List[t.Dict[str, t.Any]]:
+        found: t.Dict[t.Tuple[str, t.Tuple[str, ...]], t.List[str]] = {}
+        for target, portal in self._kept:
+            found.setdefault((target, tuple(self._through(target, portal))), []).append(str(portal))
+        return [{"target": target, "portals": portals, "ifaces": list(ifaces)} for (target, ifaces), portals in found.items()]
+
+    def _iface_record(self, name: str) -> t.Optional[Record]:
+        return self._database.iface_record(name)
+
+    def _told(self, key: NodeKey) -> t.Mapping[str, str]:
+        """What whoever was asked says of a node beyond where it is."""
+        return {}
 
     def _fresh(self, portal: Portal, settings: t.Optional[t.Mapping[str, str]] = None) -> Record:
         make = new_isns if self._kind is Kind.ISNS else new_send_targets
@@ -236,7 +265,7 @@ class _PresentPlan:
             old = None if stored is None else stored.record
             new = (self._fresh(answer.portal) if old is None else old).with_settings(self._given)
             if new != old:
-                yield _record_step(f"record {called} at" if old is None else f"update {called} at", answer.portal.address, old, new,
+                yield record_step(f"record {called} at" if old is None else f"update {called} at", answer.portal.address, old, new,
                                    write, answer.portal, new)
 
     def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:
@@ -248,23 +277,24 @@ class _PresentPlan:
                 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import node_anew, repair_step
 
                 record, found_by = node_anew(damaged, self._database, self._found.conf, found_by)
+                record = record.with_settings({word: value for word, value in self._told(damaged).items() if "startup" not in word})
                 record = record.with_settings(self._settings if self._params["update"] else {})
                 self._lists["updated"].append(_entry(damaged))
                 yield repair_step(f"node {damaged}", self._database.damaged[damaged], record, ("write_node", damaged, record, found_by))
             return
         if known is None:
             if self._params["add"]:
-                record = new_node(self._found.conf.iscsid, target=key.target, portal=key.portal, iface=self._database.iface_record(key.iface),
-                                  discovery=found_by, version=self._found.conf.version).with_settings(self._settings)
+                record = new_node(self._found.conf.iscsid, target=key.target, portal=key.portal, iface=self._iface_record(key.iface),
+                                  discovery=found_by, version=self._found.conf.version).with_settings({**self._told(key), **self._settings})
                 self._lists["added"].append(_entry(key))
-                yield _record_step("record node", str(key), None, record,
+                yield record_step("record node", str(key), None, record,
                                    "write_node", key, record, found_by)
             return
         old = self._database.nodes[known].record
-        new = old.with_settings(self._settings) if self._params["update"] else old
+        new = old.with_settings({**self._told(known), **self._settings}) if self._params["update"] else old
         self._lists["kept" if new == old else "updated"].append(_entry(known))
         if new != old:
-            yield _record_step("update node", str(known), old, new, "write_node", known, new)
+            yield record_step("update node", str(known), old, new, "write_node", known, new)
 
     def _prune_steps(self, leaving: t.Container[NodeKey]) -> t.Iterator[Step]:
         answered = [answer.portal for answer in self._found.answers if answer.error is None]
@@ -281,7 +311,7 @@ class _PresentPlan:
                     "remedy": "Log it out with iscsi_node (state: absent) when nothing uses its disks"})
                 continue
             self._lists["pruned"].append(_entry(key))
-            yield _record_step("forget node", str(key), self._database.nodes[key].record, None, "delete_node", key)
+            yield record_step("forget node", str(key), self._database.nodes[key].record, None, "delete_node", key)
 
 
 def _plan_absent(kind: Kind, portals: t.Sequence[Portal], found: Found, repair: bool) -> Plan:
@@ -299,7 +329,7 @@ def _plan_absent(kind: Kind, portals: t.Sequence[Portal], found: Found, repair: 
                 raise InUseError(f"node {key}", live, "Log it out first, with iscsi_node (state: logged_out or absent)")
             if key not in pruned:
                 pruned[key] = None
-                steps.append(_record_step("forget node", str(key), found.database.nodes[key].record, None, "delete_node", key))
+                steps.append(record_step("forget node", str(key), found.database.nodes[key].record, None, "delete_node", key))
         for key in [key for key, found_by in found.database.damaged_found_by.items() if repair and found_by == how]:
             from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair import forget_step
 
@@ -309,12 +339,12 @@ def _plan_absent(kind: Kind, portals: t.Sequence[Portal], found: Found, repair: 
         if damaged is not None and repair:
             steps.append(Step(action, f"{portal.address} (damaged)", f"{damaged.path} {damaged.what}\n", None, (delete, portal)))
         if stored is not None:
-            steps.append(_record_step(action, portal.address, stored.record, None, delete, portal))
+            steps.append(record_step(action, portal.address, stored.record, None, delete, portal))
     facts = {"added": [], "updated": [], "kept": [], "pruned": [_entry(key) for key in pruned]}
     return Plan(steps, found.database.problems, facts)
 
 
-def _record_step(action: str, subject: str, old: t.Optional[Record], new: t.Optional[Record], *work: t.Any) -> Step:
+def record_step(action: str, subject: str, old: t.Optional[Record], new: t.Optional[Record], *work: t.Any) -> Step:
     """A step whose work is a method of the writer by name, and its arguments."""
     return Step(action, subject, *record_sides(old, new), work=work)
 

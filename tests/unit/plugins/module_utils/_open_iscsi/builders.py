@@ -60,7 +60,7 @@ def session(sid: int, target: str, portal: Portal, iface: str = "default", disk:
 def discovery_params(**given: t.Any) -> t.Dict[str, t.Any]:
     return {
         "portals": ["192.0.2.1"], "type": "send_targets", "state": "present", "targets": None, "networks": None, "link_local": False, "ifaces": None,
-        "settings": None, "discovery_settings": None,
+        "bind_nics": False, "settings": None, "discovery_settings": None,
         "add": True, "update": False, "prune": False, "persistent": True, "method": "native", "initiator_name": None, "require": "any",
         "repair": False, "timeout": 10, "auth": None, "root": "/", **given,
     }
