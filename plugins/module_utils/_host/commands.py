@@ -20,6 +20,7 @@ PACKAGES: t.Mapping[str, str] = {
     "iscsi-iname": "open-iscsi (Debian, SUSE) or iscsi-initiator-utils (Red Hat)",
     "multipath": "multipath-tools (Debian, SUSE) or device-mapper-multipath (Red Hat)",
     "multipathd": "multipath-tools (Debian, SUSE) or device-mapper-multipath (Red Hat)",
+    "lvm": "lvm2",
     "udevadm": "udev (Debian, SUSE) or systemd-udev (Red Hat)",
     "tgtadm": "tgt (Debian, SUSE) or scsi-target-utils (Red Hat)",
     "targetcli": "targetcli-fb (Debian), targetcli (Red Hat) or python3-targetcli-fb (SUSE)",

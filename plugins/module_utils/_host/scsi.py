@@ -22,6 +22,7 @@ _FROM_DEVICE = -3
 _REPORT_LUNS_LENGTH = 8 + 8 * 16384  # the most LUNs one iSCSI target of open-iscsi is asked for
 _PAGE_LENGTH = 1024  # of a VPD page; the longest designators of a disk take some 300 bytes
 _ILLEGAL_REQUEST = 5
+_NAME_KINDS: t.Mapping[int, str] = {1: "t10", 2: "eui", 3: "naa"}
 _UNIT_ATTENTION = 6
 _NO_SUCH_LUN = 0x25  # additional sense code LOGICAL UNIT NOT SUPPORTED (SPC-4 table 53)
 _ATTEMPTS = 5  # a device may have several unit attentions to tell first, one a command
@@ -82,6 +83,25 @@ def device_identification(device: str, timeout: float = 10.0) -> t.Optional[byte
     if page[:1] and page[0] >> 5:
         raise _no_lun(device)
     return page
+
+
+def read_names(device: str, timeout: float = 10.0) -> t.List[str]:
+    """The names of the LUN behind a disk, as it says them now. Raises ``HostError``."""
+    return parse_names(device_identification(device, timeout) or b"")
+
+
+def parse_names(page: bytes) -> t.List[str]:
+    """The designators of the LUN in VPD page 0x83 (SPC-5 section 7.7.6): ``naa.6001405...``, ``eui....`` or ``t10....``, as the kernel writes them."""
+    if len(page) < 4 or page[1] != 0x83:
+        return []
+    body, found = page[4:4 + int.from_bytes(page[2:4], "big")], []
+    while len(body) >= 4:
+        kind, association, length = body[1] & 0x0F, body[1] >> 4 & 0x03, body[3]
+        value, body = body[4:4 + length], body[4 + length:]
+        if association == 0 and kind in _NAME_KINDS and value and len(value) == length:
+            text = " ".join(value.decode("utf-8", "replace").replace("\x00", " ").split()) if kind == 1 else value.hex()
+            found.append(f"{_NAME_KINDS[kind]}.{text}")
+    return found
 
 
 class _Unsupported(HostError):
