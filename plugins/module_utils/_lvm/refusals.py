@@ -119,10 +119,13 @@ def left_behind(wanted: Wanted, nodes: t.Sequence[Node], users: t.Sequence[str])
                      f"Attach the disks again and repeat this; or, if they are gone for good, dmsetup remove {names}")
 
 
-def size_problem(group: Group, volume: Volume, node: Node) -> t.Optional[t.Dict[str, str]]:
-    """A volume that another host has resized since it was activated here; the kernel has its old size."""
-    if volume.size == node.size or "snapshot" in volume.roles:
-        return None
-    return {"object": f"logical volume {group.name}/{volume.name}",
-            "what": f"has {node.size} bytes in this kernel and {volume.size} in the group: it was resized since it was activated here, on another host",
-            "remedy": f"lvchange --refresh {group.name}/{volume.name}"}
+def volume_problems(group: Group, volume: Volume, node: Node) -> t.List[t.Dict[str, str]]:
+    """What is wrong with a volume that is active: another host has resized it, so that the kernel has its old size; it is suspended."""
+    problems, subject = [], f"logical volume {group.name}/{volume.name}"
+    if volume.size != node.size and "snapshot" not in volume.roles:
+        problems.append({"object": subject, "what": f"has {node.size} bytes in this kernel and {volume.size} in the group: it was resized since it was "
+                         "activated here, on another host", "remedy": f"lvchange --refresh {group.name}/{volume.name}"})
+    if node.suspended:
+        problems.append({"object": subject, "what": "is suspended: whoever reads or writes it waits",
+                         "remedy": f"Look whether a command of LVM broke off, then dmsetup resume {node.name}"})
+    return problems
