@@ -14,6 +14,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.report import Gro
 from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.wanted import Choice, Elsewhere, Wanted
 
 _NO_DEVICE_MAPPER = "Failure to communicate with kernel device-mapper driver"
+#: of a disk whose label says that it belongs to a group, and nothing on it says to which
+_UNREADABLE = "marked in use but no VG was found"
 _NOTHING = "Nothing was activated"
 
 
@@ -54,7 +56,7 @@ def _refuse_disks(group: Group, subject: str, report: Report, looked: Looked) ->
         heard = [line for line in report.said if any(disk.uuid in line for disk in gone)]
         disks = ", ".join(disk.uuid for disk in gone)
         raise HostError(subject, f"is partial: {len(gone)} of its {len(group.disks)} disks {'are' if len(gone) > 1 else 'is'} not there, {disks}"
-                        + (f" (LVM says: {heard[0]})" if heard else ""),
+                        + (f". LVM says: {heard[0]}" if heard else ""),
                         "Attach what is missing (iscsi_session_info shows the LUNs there are). A disk that will not come back is taken out with "
                         f"vgreduce --removemissing {group.name}. {_NOTHING}")
     if group.missing:
@@ -102,7 +104,7 @@ def absent_group(wanted: Wanted, report: Report, disks: t.Sequence[str]) -> Iscs
     """A group that no disk of this host carries; ``disks`` is what is wrong with the disks that the task names."""
     names = sorted({group.name for group in report.groups})
     near = difflib.get_close_matches(wanted.group, names, 1)
-    heard = report.about(wanted.group)
+    heard = report.about(wanted.group) or [line for line in report.said if _UNREADABLE in line]
     there = f"This host sees {', '.join(names)}" if names else "This host sees no group at all"
     remedy = (f"Did you mean {near[0]}? " if near else "") + f"{there}. If its disks are not attached, log in first (iscsi_node)"
     return InputError(f"volume group {wanted.group}", "is on no disk that this host sees" + "".join(f"; {words}" for words in disks)

@@ -138,12 +138,12 @@ def parse_report(result: Result) -> Report:
                 groups.append(_group(part["vg"][0], disks, tuple(_volume(row) for row in part.get("lv", ()))))
             else:
                 orphans.extend(disks)
-        said = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        said += [str(row["log_message"]) for row in answer.get("log", ())]
+        said = [*result.stderr.splitlines(), *(str(row["log_message"]) for row in answer.get("log", ()))]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         check(result)
         raise DamagedError("lvm fullreport", "answers with what is no report", "lvm2 2.03 or newer is needed; try it by hand with --reportformat json")
-    return Report(tuple(groups), tuple(orphans), tuple(said))
+    plain = (line.strip().replace("WARNING: ", "", 1).rstrip(".") for line in said)
+    return Report(tuple(groups), tuple(orphans), tuple(dict.fromkeys(line for line in plain if line)))
 
 
 def _group(row: t.Mapping[str, str], disks: t.Tuple[Disk, ...], volumes: t.Tuple[Volume, ...]) -> Group:

@@ -128,3 +128,37 @@ def test_a_disk_without_identification_has_none(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_no_scsi_device_is_named(path: str) -> None:
     with pytest.raises(HostError, match=f"{path}: did not answer"):
         scsi.report_luns(path)
+
+
+def page(*designators: bytes) -> bytes:
+    body = b"".join(designators)
+    return b"\x00\x83" + struct.pack(">H", len(body)) + body
+
+
+NAA = bytes.fromhex("01030010" + "6001405bbbbbbbbbbbbbbbbbbbbbbbb1")
+PORT = bytes.fromhex("01140004" + "00000001")
+T10 = bytes.fromhex("02010010") + b"LIO-ORG disk\x00\x00  "
+EUI = bytes.fromhex("01020008" + "0011223344556677")
+
+
+@pytest.mark.parametrize("given, names", [
+    (page(NAA), ["naa.6001405bbbbbbbbbbbbbbbbbbbbbbbb1"]),
+    (page(PORT, T10, NAA, EUI), ["t10.LIO-ORG disk", "naa.6001405bbbbbbbbbbbbbbbbbbbbbbbb1", "eui.0011223344556677"]),
+    (page(NAA)[:-1], []),
+    (page(), []),
+    (b"\x00\x80\x00\x04abcd", []),
+    (b"", []),
+])
+def test_the_names_of_a_lun(given: bytes, names: t.List[str]) -> None:
+    assert scsi.parse_names(given) == names
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_names_or_none(data: bytes) -> None:
+    assert all(name[:4] in ("naa.", "eui.", "t10.") for name in scsi.parse_names(b"\x00\x83" + data))
+
+
+def test_the_names_that_a_disk_says_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ask(monkeypatch, 6, page(NAA))
+    assert scsi.read_names("/dev/null") == ["naa.6001405bbbbbbbbbbbbbbbbbbbbbbbb1"]
+    assert device.commands == [bytes.fromhex("120183100000")] * 2
