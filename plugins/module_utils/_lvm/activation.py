@@ -245,7 +245,7 @@ class ActivationTask:
             for volume in choice.volumes:
                 node = nodes.get((short(group.uuid), short(volume.uuid)))
                 problems += refusals.volume_problems(group, volume, node) if node is not None else []
-            for one in refusals.active_elsewhere(group, self._elsewhere) if group.active and not self._shared else ():
+            for one in refusals.active_elsewhere(group, self._elsewhere) if not self._shared else ():
                 problems.append({"object": subject, "what": f"is active here and on {one.host}, and nothing keeps them from each other",
                                  "remedy": "Deactivate it on one of them, or say shared: true if that is meant"})
         return problems

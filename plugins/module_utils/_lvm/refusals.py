@@ -76,13 +76,18 @@ def _refuse_disks(group: Group, subject: str, report: Report, looked: Looked) ->
 
 
 def _refuse_names(choice: Choice, nodes: t.Sequence[Node]) -> None:
-    """A group of the same name may have its volumes in the kernel, under the names that ours would get."""
+    """Another group of the same name may have its volumes in the kernel, or this one a volume that was removed on another host."""
     group = choice.group
     wanted = {volume.mapper: volume for volume in choice.volumes if not volume.active}
     for node in nodes:
-        if node.mapper in wanted and node.group_uuid != short(group.uuid):
-            raise HostError(f"logical volume {group.name}/{wanted[node.mapper].name}", f"cannot be activated as {node.mapper}, since another group of "
-                            "the same name has a volume of this name active", f"Rename one of the groups: vgrename {group.uuid} NEW_NAME. {_NOTHING}")
+        if node.mapper in wanted:
+            volume = wanted[node.mapper]
+            if node.group_uuid == short(group.uuid):
+                remedy = f"It was removed and made anew on another host; stop what uses it here, then dmsetup remove {node.name}"
+            else:
+                remedy = f"It belongs to another group of the same name; rename one of them: vgrename {group.uuid} NEW_NAME"
+            raise HostError(f"logical volume {group.name}/{volume.name}",
+                            f"cannot be activated as {node.mapper}, since another volume is active under this name", f"{remedy}. {_NOTHING}")
 
 
 def refuse_elsewhere(group: Group, elsewhere: t.Sequence[Elsewhere], shared: bool) -> None:

@@ -93,7 +93,8 @@ class FakeLvm(Runner):
 
     def kernel(self, name: str) -> str:
         uuid = short(self.volumes()[name][1]["lv_uuid"])
-        return next(path.parent.parent.name for path in Path(self.tree.sys).glob("devices/virtual/block/dm-*/dm/uuid") if path.read_text().strip().endswith(uuid))
+        made = Path(self.tree.sys).glob("devices/virtual/block/dm-*/dm/uuid")
+        return next(path.parent.parent.name for path in made if path.read_text().strip().endswith(uuid))
 
     def mount(self, name: str, point: str) -> None:
         """Mount an active volume, as /proc/self/mountinfo shows it."""

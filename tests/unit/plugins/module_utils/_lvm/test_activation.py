@@ -46,9 +46,11 @@ def run(lvm: FakeLvm, *volumes: str, check: bool = False, diff: bool = False, cl
          "timeout": 30.0}, **options)
     clock = clock or Clock()
     first = len(lvm.calls)
-    task = ActivationTask(params, check_mode=check, runner=lvm, host=lvm.host, devices_file=str(lvm.tree.root / "system.devices"), clock=clock, sleep=clock.sleep)
+    listed = str(lvm.tree.root / "system.devices")
+    task = ActivationTask(params, check_mode=check, runner=lvm, host=lvm.host, devices_file=listed, clock=clock, sleep=clock.sleep)
     result = bring_about(task, check, diff)
-    return dict(result, calls=[call for call in lvm.calls[first:] if call[0] != "fullreport"], reports=sum(call[0] == "fullreport" for call in lvm.calls[first:]))
+    calls = [call for call in lvm.calls[first:] if call[0] != "fullreport"]
+    return dict(result, calls=calls, reports=len(lvm.calls) - first - len(calls))
 
 
 def refused(kind: t.Type[IscsiError], lvm: FakeLvm, *volumes: str, words: str = "", **options: t.Any) -> IscsiError:
@@ -238,8 +240,17 @@ def test_names_in_dev_mapper_that_the_other_group_of_a_name_has(tmp_path: Path) 
     lvm = of(tmp_path, "twice")
     lvm.activate(NOC1)
     other = next(group["uuid"] for group in run(lvm)["groups"] if group["name"] == "xenGuests" and not group["active"])
-    error = refused(HostError, lvm, other, words="cannot be activated as /dev/mapper/xenGuests-noc1")
+    error = refused(HostError, lvm, other, words="cannot be activated as /dev/mapper/xenGuests-noc1, since another volume is active under this name")
     assert f"vgrename {other} NEW_NAME" in error.remedy
+
+
+def test_a_volume_that_another_host_has_made_anew(lvm: FakeLvm) -> None:
+    lvm.activate(NOC1)
+    uuid = Path(lvm.tree.sys) / "block" / lvm.kernel(NOC1) / "dm/uuid"
+    lvm.active.clear()
+    uuid.write_text(uuid.read_text().strip()[:-6] + "oldone\n")
+    error = refused(HostError, lvm, "xenGuests", words="cannot be activated as /dev/mapper/xenGuests-noc1, since another volume is active under this name")
+    assert "dmsetup remove xenGuests-noc1" in error.remedy
 
 
 # disks and paths
@@ -339,8 +350,24 @@ def test_disks_that_are_not_what_a_task_takes_them_for(tmp_path: Path, volume: s
     assert (clock.now >= 30) is waits
 
 
+def test_no_wait_where_one_of_several_disks_will_never_do(tmp_path: Path) -> None:
+    clock = Clock()
+    refused(InputError, of(tmp_path, "whole"), "xenGuests", devices=["/dev/sdq", "/dev/loop6"], clock=clock,
+            words="option devices: /dev/sdq is not there; /dev/loop6 carries no label of LVM")
+    assert clock.slept == []
+
+
+def test_a_path_of_a_map_without_a_label(on_scsi: FakeLvm) -> None:
+    make_map(on_scsi)
+    (on_scsi.tree.root / "dev/loop1").unlink()
+    refused(InputError, on_scsi, "xenGuests", devices=["/dev/sdc"], words="/dev/sdc carries no label of LVM")
+    on_scsi.tree.write("/dev/dm-0", LABEL)
+    refused(InputError, on_scsi, "xenGuests", devices=["/dev/sdc"], words="/dev/sdc carries the label of LVM, and LVM does not look at it")
+
+
 def test_a_disk_of_a_group_that_cannot_be_read(tmp_path: Path) -> None:
-    refused(InputError, of(tmp_path, "damaged"), "data", devices=["/dev/loop3"], words="/dev/loop3 carries the label of LVM and belongs to no volume group that can")
+    words = "/dev/loop3 carries the label of LVM and belongs to no volume group that can be read. LVM says: PV /dev/loop3 is marked in use"
+    refused(InputError, of(tmp_path, "damaged"), "data", devices=["/dev/loop3"], words=words)
 
 
 @pytest.mark.parametrize("options, words", [
