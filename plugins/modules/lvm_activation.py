@@ -63,7 +63,8 @@ options:
     default: []
   elsewhere:
     description:
-      - What other hosts have active; a mapping of their names to what this module returned there as RV(groups). This host is not to be in it.
+      - What other hosts have active; a mapping of their names to what this module returned there as RV(groups). This host is not to be in it. Of a list
+        C(others) that registered the result as C(lvm), it is C(dict(others | zip(others | map('extract', hostvars, ['lvm', 'groups'])))).
       - A group that is active on one of them and that nothing locks is refused (see O(shared)). Where it is active here already, that is told
         in RV(problems).
     type: dict
@@ -117,7 +118,7 @@ EXAMPLES = r"""
 - name: Activate the group that is on these disks
   lunar.iscsi.lvm_activation:
     volumes: [xenGuests]
-    devices: "{{ attached.disks | map(attribute='device') }}"
+    devices: "{{ attached.disks | map(attribute='device') | list }}"
 
 - name: One volume, and a whole group
   lunar.iscsi.lvm_activation:
@@ -133,12 +134,10 @@ EXAMPLES = r"""
     rescan: true
   register: lvm
 
-- name: Activate here, if none of the other hosts has the group active (after the task above on all of them)
+- name: Activate here, if the other host does not have the group active (after the task above on both)
   lunar.iscsi.lvm_activation:
     volumes: [xenGuests]
-    elsewhere: "{{ dict(others | zip(others | map('extract', hostvars, ['lvm', 'groups']))) }}"
-  vars:
-    others: "{{ ansible_play_hosts | difference([inventory_hostname]) }}"
+    elsewhere: "{{ {'host2': hostvars['host2'].lvm.groups} }}"
 """
 
 RETURN = r"""
