@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner, check
 from ansible_collections.lunar.iscsi.plugins.module_utils._lvm import refusals
@@ -27,8 +27,8 @@ LVMLOCKD = "/run/lvm/lvmlockd.socket"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 2.0
 #: how long somebody may hold a volume open of whom nothing is known; udev looks at each device for a moment
 _PASSING = 5.0
-#: how long a disk may take to say its name
-_ANSWER = 10.0
+#: how long a path may take to say who it is; one that does not is passed over
+_ANSWER = 5.0
 #: the volume in which sanlock keeps its leases; it stays active until the lock space is stopped
 _LEASES = "lvmlock"
 
@@ -82,7 +82,7 @@ class ActivationTask:
             found = self._look()
             left = start + (self._timeout if self._active else min(_PASSING, self._timeout)) - self._clock()
             if self._check_mode or left <= 0 or not self._may_change(found):
-                return found
+                return self._look_closer(found) if self._active else found
             self._sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -99,8 +99,11 @@ class ActivationTask:
             if unlisted:
                 report = everywhere
                 choices, absent = choose(self._wanted, report, self._active)
-        found = Found(report, nodes, choices, absent, unlisted)
-        return found._replace(looked=self._look_closer(found), disks=self._check_devices(found))
+        luns = self._host.by_wwid() if choices or self._devices else {}
+        paths = {disk.device: self._host.single_path(disk.device, luns) for choice in choices for disk in choice.group.disks if disk.device}
+        looked = Looked(nodes, {device: refused for device, refused in paths.items() if refused is not None})
+        found = Found(report, nodes, choices, absent, unlisted, looked)
+        return found._replace(disks=[wrong for wrong in (self._check_device(device, found, luns) for device in self._devices) if wrong is not None])
 
     def _find_unlisted(self, report: Report, everywhere: Report) -> t.List[str]:
         """The groups that the task means with a disk that LVM sees only where it does not keep to its devices file."""
@@ -109,18 +112,16 @@ class ActivationTask:
         return [group.uuid for group in everywhere.groups if {group.name, group.uuid} & named
                 and any(disk.device and disk.uuid not in listed for disk in group.disks)]
 
-    def _look_closer(self, found: Found) -> Looked:
-        """What speaks against activating the groups and is not in the report. Disks are asked only where something is to be activated."""
-        paths: t.Dict[str, IscsiError] = {}
-        for choice in found.choices:
-            for device in (disk.device for disk in choice.group.disks if disk.device):
-                refused = self._host.single_path(device)
-                if refused is None and _todo(choice, True):
-                    refused = self._host.stale(device, min(self._timeout, _ANSWER))
-                if refused is not None:
-                    paths[device] = refused
-        foreign, system_id = self._ask_owner([choice for choice in found.choices if _todo(choice, True)])
-        return Looked(found.nodes, paths, foreign, system_id, os.path.exists(LVMLOCKD))
+    def _look_closer(self, found: Found) -> Found:
+        """What else speaks against activating the groups in which something is to be: disks are asked who they are, and LVM whose a group is."""
+        todo = [choice for choice in found.choices if _todo(choice, True)]
+        paths = dict(found.looked.paths)
+        for device in (disk.device for choice in todo for disk in choice.group.disks if disk.device and disk.device not in paths):
+            refused = self._host.stale(device, _ANSWER)
+            if refused is not None:
+                paths[device] = refused
+        foreign, system_id = self._ask_owner(todo)
+        return found._replace(looked=Looked(found.nodes, paths, foreign, system_id, os.path.exists(LVMLOCKD)))
 
     def _ask_owner(self, todo: t.Sequence[Choice]) -> t.Tuple[t.List[str], str]:
         """Which of these groups LVM keeps from this host because of their system ID; it is asked, since a host may have several."""
@@ -131,11 +132,8 @@ class ActivationTask:
         foreign = [uuid for uuid in owned if uuid not in seen]
         return foreign, self._run("systemid").partition(":")[2].strip() if foreign else ""
 
-    def _check_devices(self, found: Found) -> t.List[t.Tuple[str, bool]]:
-        """What is wrong with the disks that the task names."""
-        return [wrong for wrong in (self._check_device(device, found) for device in self._devices) if wrong is not None]
-
-    def _check_device(self, device: str, found: Found) -> t.Optional[t.Tuple[str, bool]]:
+    def _check_device(self, device: str, found: Found, luns: t.Mapping[str, t.Sequence[str]]) -> t.Optional[t.Tuple[str, bool]]:
+        """What is wrong with a disk that the task names, and whether waiting may help."""
         name = self._host.kernel_name(device)
         if not name:
             return f"{device} is not there", True
@@ -146,7 +144,7 @@ class ActivationTask:
             return f"{device} is a disk of the volume group {group.name} ({group.uuid}), which is not one of those named", False
         if self._stands_on(found.report.orphans, name):
             return f"{device} carries the label of LVM and belongs to no volume group that can be read", False
-        over = self._host.single_path(device)
+        over = self._host.single_path(device, luns)
         if over is not None and not self._host.map_over(name):
             return f"{over.subject} {over.what}", True
         label = self._host.has_label(self._host.map_over(name) or name)

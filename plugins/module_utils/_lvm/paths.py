@@ -61,16 +61,22 @@ class Host(t.NamedTuple):
         uuid = read_text(f"{self.sys}/class/block/{name}/dm/uuid") or ""
         return uuid[len("mpath-"):] if uuid.startswith("mpath-") else ""
 
-    def _wwid(self, name: str) -> t.Optional[str]:
-        return read_text(f"{self.sys}/class/block/{name}/device/wwid")
+    def by_wwid(self) -> t.Dict[str, t.List[str]]:
+        """The SCSI disks by what the kernel calls their LUN (``naa.6001405...``); paths to one LUN have one WWID."""
+        found: t.Dict[str, t.List[str]] = {}
+        for name in list_dir(f"{self.sys}/block"):
+            wwid = read_text(f"{self.sys}/block/{name}/device/wwid")
+            if wwid is not None:
+                found.setdefault(wwid, []).append(name)
+        return found
 
     def _claimed(self, name: str) -> bool:
         numbers = read_text(f"{self.sys}/class/block/{name}/dev")
         lines = (read_text(f"{self.udev}/b{numbers}") or "").splitlines()
         return any(line == f"E:DM_MULTIPATH_DEVICE_PATH={value}" for line in lines for value in _CLAIMED)
 
-    def single_path(self, device: str) -> t.Optional[IscsiError]:
-        """Why a physical volume on this device would be used over one path of several; None where it would not."""
+    def single_path(self, device: str, luns: t.Mapping[str, t.Sequence[str]]) -> t.Optional[IscsiError]:
+        """Why a physical volume on this device would be used over one path of several; None where it would not. ``luns`` is from ``by_wwid``."""
         under = self.below(self.kernel_name(device))
         if any(self.map_wwid(node) for node in under):
             return None
@@ -82,12 +88,11 @@ class Host(t.NamedTuple):
             if self._claimed(node):
                 return HostError(device, "belongs to multipath, which has not made its map yet",
                                  f"Look whether multipathd runs, and what it makes of this disk (multipath -v3 /dev/{node})")
-            wwid = self._wwid(node)
-            others = [] if wwid is None else [other for other in list_dir(f"{self.sys}/block") if other != node and self._wwid(other) == wwid]
-            if others:
-                paths = ", ".join(f"/dev/{path}" for path in [node, *others])
-                return HostError(device, f"is one path of several to one disk ({paths}, all {wwid}), and no multipath map is over them",
-                                 "Start multipathd, and see that its configuration does not leave this disk out; or log out of all paths but one")
+            for wwid, paths in luns.items():
+                if node in paths and len(paths) > 1:
+                    several = ", ".join(f"/dev/{path}" for path in paths)
+                    return HostError(device, f"is one path of several to one disk ({several}, all {wwid}), and no multipath map is over them",
+                                     "Start multipathd, and see that its configuration does not leave this disk out; or log out of all paths but one")
         return None
 
     def stale(self, device: str, timeout: float) -> t.Optional[IscsiError]:

@@ -28,9 +28,14 @@ NAME = "lunar_test"
 
 
 class WithoutDeviceMapper(Runner):
-    """Runs the real lvm."""
+    """Runs the real lvm; ``selections`` are what --select was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.selections: t.List[str] = []
 
     def run(self, argv: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60.0, env: t.Optional[t.Mapping[str, str]] = None) -> Result:
+        self.selections += [word for before, word in zip(argv, argv[1:]) if before == "--select"]
         return super().run([*argv[:2], "--driverloaded", "n", *argv[2:]], stdin=stdin, timeout=timeout, env=env)
 
 
@@ -88,11 +93,11 @@ def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Disks]:
                 made.detach(name)
 
 
-def run(disks: Disks, *volumes: str, check: bool = True, **options: t.Any) -> t.Dict[str, t.Any]:
+def run(disks: Disks, *volumes: str, check: bool = True, runner: t.Optional[Runner] = None, **options: t.Any) -> t.Dict[str, t.Any]:
     params: t.Dict[str, t.Any] = dict(
         {"volumes": list(volumes), "state": "active", "devices": [], "elsewhere": None, "shared": False, "devices_file": True, "rescan": False,
          "timeout": 30.0}, **options)
-    task = ActivationTask(params, check_mode=check, runner=WithoutDeviceMapper(), devices_file=str(disks.folder / "devices/system.devices"))
+    task = ActivationTask(params, check_mode=check, runner=runner or WithoutDeviceMapper(), devices_file=str(disks.folder / "devices/system.devices"))
     return bring_about(task, check)
 
 
@@ -157,12 +162,21 @@ def test_two_groups_of_one_name(disks: Disks) -> None:
     first = disks.loops["a"]
     disks.look_at(disks.attach("b"))
     disks.lvm("vgcreate", "--setautoactivation", "n", NAME, disks.loops["b"])
+    for name in ("one", "two"):
+        disks.lvm("lvcreate", "-an", "-Zn", "-Wn", "-L", "8M", "-n", name, NAME)
     disks.look_at(*disks.loops.values())
     uuids = {row["vg_uuid"] for row in disks.report("vgs", "-o", "vg_uuid")}
     sentence = refused(disks, NAME)
     assert len(uuids) == 2 and all(uuid in sentence for uuid in uuids) and first in sentence
     of_first = disks.report("pvs", "-o", "vg_uuid", first)[0]["vg_uuid"]
     assert run(disks, of_first)["steps"] == [f"activate {NAME}/one"]
+    of_second = next(uuid for uuid in uuids if uuid != of_first)
+    for volumes, selected in (([of_second], ["one", "two"]), ([f"{of_second}/two"], ["two"]), ([f"{of_first}/one"], ["one"])):
+        runner = WithoutDeviceMapper()
+        with pytest.raises(NotConvergedError):  # LVM is told that there is no device-mapper
+            run(disks, *volumes, check=False, runner=runner)
+        found = disks.report("lvs", "-o", "vg_uuid,lv_name", "--select", runner.selections[0])
+        assert sorted(row["lv_name"] for row in found) == selected and {row["vg_uuid"] for row in found} == {volumes[0].partition("/")[0]}
 
 
 def test_disks_that_are_not_what_they_are_taken_for(disks: Disks) -> None:

@@ -313,7 +313,9 @@ def test_a_group_that_udev_activated_over_one_path_is_told(on_scsi: FakeLvm) -> 
 def test_another_lun_than_before_is_never_activated_on(on_scsi: FakeLvm, monkeypatch: pytest.MonkeyPatch) -> None:
     make_map(on_scsi)
     monkeypatch.setattr(scsi, "read_names", lambda device, timeout: ["naa.6001405cccccccccccccccccccccccc2"])
-    error = refused(HostError, on_scsi, "xenGuests", words="/dev/sdb answers as naa.6001405c")
+    clock = Clock()
+    error = refused(HostError, on_scsi, "xenGuests", words="/dev/sdb answers as naa.6001405c", clock=clock)
+    assert clock.slept == [], "waiting does not mend it"
     assert "another LUN stands behind it now" in error.what and "device/delete" in error.remedy
 
 

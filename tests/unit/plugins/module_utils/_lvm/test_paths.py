@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host import scsi
 from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.paths import Host
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
@@ -33,6 +33,9 @@ class Made(t.NamedTuple):
         self.tree.write(f"{folder}/vpd_pg83", page83(naa))
         self.tree.write(f"/dev/{name}", b"")
 
+    def single_path(self, device: str) -> t.Optional[IscsiError]:
+        return self.host.single_path(device, self.host.by_wwid())
+
     def map(self, wwid: str, *paths: str) -> None:
         self.tree.block("dm-0", "252:0", "", 100, uuid=f"mpath-{wwid}", name="mpatha")
         self.tree.stack("dm-0", *paths)
@@ -50,7 +53,7 @@ def made(tmp_path: Path) -> Made:
 def test_a_disk_with_one_path_is_used_as_it_is(made: Made) -> None:
     made.disk("sdb", "8:16", ONE, 1)
     made.disk("sdc", "8:32", TWO, 2)
-    assert made.host.single_path("/dev/sdb") is None
+    assert made.single_path("/dev/sdb") is None
 
 
 def test_a_map_over_both_paths_is_used_and_a_partition_of_it(made: Made) -> None:
@@ -60,17 +63,17 @@ def test_a_map_over_both_paths_is_used_and_a_partition_of_it(made: Made) -> None
     made.tree.block("dm-1", "252:1", "", 10, uuid=f"part1-mpath-3{ONE}", name="mpatha1")
     made.tree.stack("dm-1", "dm-0")
     made.tree.write("/dev/dm-1", b"")
-    assert made.host.single_path("/dev/mapper/mpatha") is None
-    assert made.host.single_path("/dev/dm-1") is None
+    assert made.single_path("/dev/mapper/mpatha") is None
+    assert made.single_path("/dev/dm-1") is None
     assert made.host.below("dm-1") == ["dm-1", "dm-0", "sdb", "sdc"]
 
 
 def test_two_paths_without_a_map(made: Made) -> None:
     made.disk("sdb", "8:16", ONE, 1)
     made.disk("sdc", "8:32", ONE, 2)
-    refused = made.host.single_path("/dev/sdc")
+    refused = made.single_path("/dev/sdc")
     assert refused is not None
-    assert refused.what == f"is one path of several to one disk (/dev/sdc, /dev/sdb, all naa.{ONE}), and no multipath map is over them"
+    assert refused.what == f"is one path of several to one disk (/dev/sdb, /dev/sdc, all naa.{ONE}), and no multipath map is over them"
     assert "multipathd" in refused.remedy
 
 
@@ -79,7 +82,7 @@ def test_a_partition_of_one_path(made: Made) -> None:
     made.disk("sdc", "8:32", ONE, 2)
     made.tree.partition("sdb", "sdb1", "8:17")
     made.tree.write("/dev/sdb1", b"")
-    refused = made.host.single_path("/dev/sdb1")
+    refused = made.single_path("/dev/sdb1")
     assert refused is not None and "/dev/sdb, /dev/sdc" in refused.what
 
 
@@ -87,7 +90,7 @@ def test_a_partition_of_one_path(made: Made) -> None:
 def test_a_disk_that_multipath_has_claimed(made: Made, word: str, refused: bool) -> None:
     made.disk("sdb", "8:16", ONE, 1)
     made.tree.write("/run/udev/data/b8:16", f"S:disk/by-id/x\nE:ID_SERIAL=3{ONE}\nE:DM_MULTIPATH_DEVICE_PATH={word}\n")
-    found = made.host.single_path("/dev/sdb")
+    found = made.single_path("/dev/sdb")
     assert (found is not None and found.what == "belongs to multipath, which has not made its map yet") is refused
     assert (found is None) is not refused
 
@@ -95,7 +98,7 @@ def test_a_disk_that_multipath_has_claimed(made: Made, word: str, refused: bool)
 def test_a_path_of_a_map_that_lvm_uses_itself(made: Made) -> None:
     made.disk("sdb", "8:16", ONE, 1)
     made.map(f"3{ONE}", "sdb")
-    refused = made.host.single_path("/dev/sdb")
+    refused = made.single_path("/dev/sdb")
     assert refused is not None and refused.what.startswith("is a path of the multipath map /dev/mapper/mpatha")
 
 
@@ -149,7 +152,7 @@ def test_disks_that_are_no_scsi_disks_are_not_asked(made: Made, monkeypatch: pyt
     made.tree.block("vdb", "254:16")
     made.tree.write("/dev/vdb", b"")
     assert answers(monkeypatch, made) == []
-    assert made.host.stale("/dev/vdb", 5) is None and made.host.single_path("/dev/vdb") is None
+    assert made.host.stale("/dev/vdb", 5) is None and made.single_path("/dev/vdb") is None
 
 
 @pytest.mark.parametrize("sector", range(5))
