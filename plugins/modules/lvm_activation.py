@@ -63,8 +63,8 @@ options:
     default: []
   elsewhere:
     description:
-      - What other hosts have active; a mapping of their names to what this module returned there as RV(groups). This host is not to be in it. Of a list
-        C(others) that registered the result as C(lvm), it is C(dict(others | zip(others | map('extract', hostvars, ['lvm', 'groups'])))).
+      - What other hosts have active; a mapping of their names to what this module returned there as RV(groups). This host is not to be in it. Where
+        a task on host2 registered its result as C(lvm), C(hostvars.host2.lvm.groups) is what host2 has active.
       - A group that is active on one of them and that nothing locks is refused (see O(shared)). Where it is active here already, that is told
         in RV(problems).
     type: dict
