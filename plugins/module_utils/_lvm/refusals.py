@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, IscsiError
@@ -78,10 +79,10 @@ def _refuse_disks(group: Group, subject: str, report: Report, looked: Looked) ->
 def _refuse_names(choice: Choice, nodes: t.Sequence[Node]) -> None:
     """Another group of the same name may have its volumes in the kernel, or this one a volume that was removed on another host."""
     group = choice.group
-    wanted = {volume.mapper: volume for volume in choice.volumes if not volume.active}
+    wanted = {os.path.basename(volume.mapper): volume for volume in choice.volumes if not volume.active}
     for node in nodes:
-        if node.mapper in wanted:
-            volume = wanted[node.mapper]
+        if node.name in wanted:
+            volume = wanted[node.name]
             if node.group_uuid == short(group.uuid):
                 remedy = f"It was removed and made anew on another host; stop what uses it here, then dmsetup remove {node.name}"
             else:

@@ -1,96 +1,24 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The task of lvm_activation with the real lvm, over groups on files behind loop devices. It needs root and the package lvm2.
-
-LVM keeps to a configuration of its own here and to these loop devices, and is told that the kernel has no device-mapper: nothing is ever activated on
-this machine, whatever its kernel. What is tried is all that comes before: what is seen, what is refused, the devices file. The witnesses are vgs and pvs.
-"""
+"""What comes before anything is activated, with the real lvm: what is seen, what is refused, the devices file. The witnesses are vgs, pvs and lvs."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
 import sys
 import typing as t
-from pathlib import Path
 
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import IscsiError, NotConvergedError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.activation import ActivationTask
 
-NAME = "lunar_test"
-
-
-class WithoutDeviceMapper(Runner):
-    """Runs the real lvm; ``selections`` are what --select was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.selections: t.List[str] = []
-
-    def run(self, argv: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60.0, env: t.Optional[t.Mapping[str, str]] = None) -> Result:
-        self.selections += [word for before, word in zip(argv, argv[1:]) if before == "--select"]
-        return super().run([*argv[:2], "--driverloaded", "n", *argv[2:]], stdin=stdin, timeout=timeout, env=env)
-
-
-class Disks:
-    """Files behind loop devices, and LVM on them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.loops: t.Dict[str, str] = {}
-
-    def attach(self, name: str, file: str = "") -> str:
-        """A loop device over a file, which is made if it is missing; LVM looks at it from now on."""
-        path = self.folder / (file or name)
-        if not path.exists():
-            with path.open("wb") as made:
-                made.truncate(32 << 20)
-        self.loops[name] = subprocess.run(["losetup", "--find", "--show", str(path)], capture_output=True, text=True, check=True).stdout.strip()
-        self.look_at(*self.loops.values())
-        return self.loops[name]
-
-    def detach(self, name: str) -> None:
-        subprocess.run(["losetup", "--detach", self.loops.pop(name)], check=True)
-        self.look_at(*self.loops.values())
-
-    def look_at(self, *devices: str, more: str = "") -> None:
-        only = "".join(f'"a|^{device}$|", ' for device in devices)
-        (self.folder / "lvm.conf").write_text(f'backup {{ backup=0 archive=0 }}\ndevices {{ filter = [ {only}"r|.*|" ] {more} }}\n')
-
-    def lvm(self, command: str, *words: str) -> str:
-        done = subprocess.run(["lvm", command, "--driverloaded", "n", *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def report(self, command: str, *words: str) -> t.List[t.Dict[str, str]]:
-        """What vgs, pvs or lvs says; the witness."""
-        answer = json.loads(self.lvm(command, "--reportformat", "json", "--units", "b", "--nosuffix", *words))
-        return t.cast(t.List[t.Dict[str, str]], answer["report"][0][command[:2]])
-
-    def group(self, *names: str) -> None:
-        """A group with one volume over all of these disks; udev of the machine is to leave it alone."""
-        self.lvm("vgcreate", "--setautoactivation", "n", NAME, *(self.attach(name) for name in names))
-        self.lvm("lvcreate", "-an", "-Zn", "-Wn", "-l", "100%FREE", "-n", "one", NAME)
-
-
-@pytest.fixture
-def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Disks]:
-    made = Disks(tmp_path)
-    monkeypatch.setenv("LVM_SYSTEM_DIR", str(tmp_path))
-    monkeypatch.setenv("LVM_SUPPRESS_FD_WARNINGS", "1")
-    try:
-        yield made
-    finally:
-        for name in list(made.loops):
-            with contextlib.suppress(subprocess.CalledProcessError):
-                made.detach(name)
+from .conftest import NAME, Disks, WithoutDeviceMapper
 
 
 def run(disks: Disks, *volumes: str, check: bool = True, runner: t.Optional[Runner] = None, **options: t.Any) -> t.Dict[str, t.Any]:
