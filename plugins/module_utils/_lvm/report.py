@@ -34,6 +34,7 @@ FULLREPORT = (
     "lvm", "fullreport", "--reportformat", "json", "--units", "b", "--nosuffix", "--foreign", "--shared", "--config", 'devices/hints="none"',
     *(word for report, fields in _FIELDS.items() for word in ("--configreport", report, "-o", fields)),
 )
+_NO_ROOT = "Running as a non-root user"
 _DUPLICATE = re.compile(r"Not using device (?P<device>\S+) for PV (?P<uuid>[A-Za-z0-9-]+)")
 
 
@@ -128,7 +129,8 @@ def ask(runner: Runner, timeout: float, *, everywhere: bool = False) -> Report:
 
 
 def parse_report(result: Result) -> Report:
-    """The answer of ``FULLREPORT``; messages alone do not make it a failure. Raises ``CommandError`` and ``DamagedError``."""
+    """The answer of ``FULLREPORT``. Its exit code alone does not make it a failure, unless nothing at all is seen. Raises ``HostError``, ``DamagedError``."""
+    result = result._replace(argv=result.argv[:2])  # the rest is of no use in a message
     try:
         answer = json.loads(result.stdout)
         groups, orphans = [], []  # type: t.List[Group], t.List[Disk]
@@ -142,6 +144,10 @@ def parse_report(result: Result) -> Report:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         check(result)
         raise DamagedError("lvm fullreport", "answers with what is no report", "lvm2 2.03 or newer is needed; try it by hand with --reportformat json")
+    if result.code and any(_NO_ROOT in line for line in said):
+        raise HostError("lvm fullreport", "is not run by root, and LVM shows nothing to others", "Run the task as root (become: true)")
+    if not groups and not orphans:
+        check(result, "sees nothing")
     plain = (line.strip().replace("WARNING: ", "", 1).rstrip(".") for line in said)
     return Report(tuple(groups), tuple(orphans), tuple(dict.fromkeys(line for line in plain if line)))
 

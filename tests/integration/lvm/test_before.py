@@ -14,8 +14,8 @@ import typing as t
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import IscsiError, NotConvergedError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError, NotConvergedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.activation import ActivationTask
 
 from .conftest import NAME, Disks, WithoutDeviceMapper
@@ -166,6 +166,18 @@ def test_nothing_of_all_this_changes_a_group(disks: Disks) -> None:
     for options in ({}, {"check": False, "rescan": True}, {"volumes": [NAME]}, {"volumes": [NAME], "state": "inactive", "check": False}):
         run(disks, *t.cast(t.List[str], options.pop("volumes", [])), **options)
     assert disks.report("vgs", "-o", "vg_seqno,vg_tags,vg_mda_count") == before
+
+
+def test_a_user_that_is_not_root(disks: Disks) -> None:
+    """LVM ends with 5 and an empty report, and that is no host without groups."""
+
+    class Nobody(Runner):
+        def run(self, argv: t.Sequence[str], **options: t.Any) -> Result:
+            return super().run(["setpriv", "--reuid", "65534", "--clear-groups", "env", "-u", "LVM_SYSTEM_DIR", *argv], **options)
+
+    for state in ("active", "inactive"):
+        with pytest.raises(HostError, match="lvm fullreport: is not run by root"):
+            run(disks, NAME, state=state, check=False, runner=Nobody())
 
 
 def test_the_module_itself(disks: Disks) -> None:

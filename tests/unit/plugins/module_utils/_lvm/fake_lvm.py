@@ -5,7 +5,7 @@
 
 What is recorded: every report but for the two fields lv_active and lv_device_open, since where they were recorded the kernel had no device-mapper.
 What is written as LVM's source has it (lib/report/values.h and report.c of 2.03.16 and 2.03.39): ``active`` or nothing; ``open`` or nothing, and
-``unknown`` for a volume that is inactive. What commands do to the kernel is made up here, too; real ones are tried on hosts with a device-mapper.
+``unknown`` for a volume that is inactive. What commands do to the kernel is made up here, too. tests/integration/lvm has the real lvm do both.
 """
 
 from __future__ import annotations

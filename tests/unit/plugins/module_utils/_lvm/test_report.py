@@ -112,6 +112,11 @@ def test_no_group_at_all(report: t.Callable[[str], Report]) -> None:
     (Result(("lvm", "fullreport"), 0, "no JSON", ""), DamagedError, "no report"),
     (Result(("lvm", "fullreport"), 0, '{"report": [{"vg": [{}]}]}', ""), DamagedError, "no report"),
     (Result(("lvm", "fullreport"), 0, "[]", ""), DamagedError, "no report"),
+    # recorded: lvm2 2.03.16, run by nobody
+    (Result(("lvm", "fullreport"), 5, '{"report": []}', "  WARNING: Running as a non-root user. Functionality may be unavailable.\n"
+            "  /run/lock/lvm/P_global:aux: open failed: Permission denied\n"), HostError, "is not run by root, .*become: true"),
+    (Result(("lvm", "fullreport"), 5, '{"report": []}', "  /run/lock/lvm/P_global:aux: open failed: No space left on device\n"), CommandError,
+     "sees nothing: /run/lock/lvm/P_global:aux: open failed: No space left on device"),
 ])
 def test_answers_that_are_none(result: Result, error: t.Type[HostError], words: str) -> None:
     with pytest.raises(error, match=words):
