@@ -238,7 +238,7 @@ class ActivationTask:
         nodes = {(node.group_uuid, node.volume_uuid): node for node in found.nodes if not node.layer}
         for choice in found.choices:
             group, subject = choice.group, f"volume group {choice.group.name}"
-            problems += [{"object": subject, "what": f"is active, and {refused.subject} {refused.what}", "remedy": refused.remedy}
+            problems += [{"object": subject, "what": f"is active, and {refused.subject} {refused.what}", "remedy": f"Deactivate the group. {refused.remedy}"}
                          for refused in (found.looked.paths.get(disk.device) for disk in group.disks) if refused is not None]
             for volume in choice.volumes:
                 node = nodes.get((short(group.uuid), short(volume.uuid)))

@@ -308,6 +308,7 @@ def test_a_group_that_udev_activated_over_one_path_is_told(on_scsi: FakeLvm) -> 
     assert not result["changed"] and result["reports"] == 1
     assert [problem["object"] for problem in result["problems"]] == ["volume group xenGuests"]
     assert result["problems"][0]["what"].startswith("is active, and /dev/loop1 is one path of several")
+    assert result["problems"][0]["remedy"].startswith("Deactivate the group. Start multipathd")
 
 
 def test_another_lun_than_before_is_never_activated_on(on_scsi: FakeLvm, monkeypatch: pytest.MonkeyPatch) -> None:
