@@ -161,4 +161,4 @@ def test_any_bytes_are_names_or_none(data: bytes) -> None:
 def test_the_names_that_a_disk_says_now(monkeypatch: pytest.MonkeyPatch) -> None:
     device = ask(monkeypatch, 6, page(NAA))
     assert scsi.read_names("/dev/null") == ["naa.6001405bbbbbbbbbbbbbbbbbbbbbbbb1"]
-    assert device.commands == [bytes.fromhex("120183100000")] * 2
+    assert device.commands == [bytes.fromhex("120183040000")] * 2
