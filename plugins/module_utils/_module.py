@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An AnsibleModule that also keeps the secrets of options such as ``settings`` to itself."""
+"""An AnsibleModule that says a sentence to whatever it is given, and one that also keeps the secrets of options such as ``settings`` to itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,55 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+
 # also what was meant as the name of a secret and is misspelt; the length of a secret is none
 _SECRET_NAME = re.compile(r"pass|secret", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class SettingsModule(AnsibleModule):
+class CheckedModule(AnsibleModule):
+    """An AnsibleModule that says a sentence where ansible-core ends with a traceback.
+
+    That is where it looks for options inside of a number or a boolean, and where it makes an integer of what is infinite: here they become
+    texts, and of those ansible-core says what is wrong. And it is where it logs a text that is no Unicode.
+    """
+
+    def __init__(self, argument_spec: t.Mapping[str, t.Any], **more: t.Any) -> None:
+        AnsibleModule.__init__(self, argument_spec, **more)
+
+    def _load_params(self) -> None:
+        AnsibleModule._load_params(self)
+        _make_readable(self.argument_spec, self.params)
+
+    def _log_invocation(self) -> None:
+        for option, value in self.params.items():
+            if isinstance(value, str) and _SURROGATE.search(value):
+                error = InputError(f"option {option}", "holds what cannot be written as UTF-8", "Give text")
+                self.fail_json(msg=error.sentence(), **error.fields())
+        AnsibleModule._log_invocation(self)
+
+
+def _make_readable(spec: t.Mapping[str, t.Any], params: t.Dict[str, t.Any]) -> None:
+    for option, entry in spec.items():
+        value = params.get(option)
+        if isinstance(value, list):
+            value[:] = [_readable(entry, one, entry.get("elements")) for one in value]
+        elif value is not None:
+            params[option] = _readable(entry, value, entry.get("elements") or entry.get("type"))
+
+
+def _readable(entry: t.Mapping[str, t.Any], value: t.Any, kind: t.Optional[str]) -> t.Any:
+    if entry.get("options"):
+        if not isinstance(value, dict):
+            return str(value)
+        _make_readable(entry["options"], value)
+    elif kind == "int" and str(value).strip().lower().lstrip("+-") in ("inf", "infinity"):
+        return "infinite"
+    return value
+
+
+class SettingsModule(CheckedModule):
     """For modules with the option ``settings``, or others whose names end so, also in the entries of a list.
 
     Ansible hides the values of options that are secret as a whole (``no_log``). These options are not, but may hold secrets
@@ -23,7 +67,7 @@ class SettingsModule(AnsibleModule):
 
     def __init__(self, argument_spec: t.Mapping[str, t.Any], *, supports_check_mode: bool,
                  required_if: t.Optional[t.Sequence[t.Tuple[str, t.Any, t.Sequence[str]]]] = None) -> None:
-        AnsibleModule.__init__(self, argument_spec, supports_check_mode=supports_check_mode, required_if=required_if)
+        CheckedModule.__init__(self, argument_spec, supports_check_mode=supports_check_mode, required_if=required_if)
 
     def _log_invocation(self) -> None:
         for option, value in self.params.items():
@@ -32,7 +76,7 @@ class SettingsModule(AnsibleModule):
             for entry in value if isinstance(value, list) else ():
                 if isinstance(entry, dict):
                     self.no_log_values.update(settings_secrets(entry.get("settings")))
-        AnsibleModule._log_invocation(self)
+        CheckedModule._log_invocation(self)
 
 
 def settings_secrets(settings: t.Any) -> t.Set[str]:

@@ -143,16 +143,15 @@ problems:
       remedy: Discover to see which tag the target gives now
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import root_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.doctor import DoctorTask
 
 
 def main() -> None:
     """Read everything, say what is wrong, mend it, read again."""
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "repair": {"type": "bool", "default": False},
             **root_option(),

@@ -252,10 +252,9 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Task, converge
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.logout import LogoutTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.rescan import RescanTask
@@ -270,7 +269,7 @@ def resize_map(device: str) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "state": {"type": "str", "choices": ["rescanned", "present", "logged_out"], "default": "rescanned"},
             "targets": {"type": "list", "elements": "str", "default": []},

@@ -10,10 +10,13 @@ short_description: Return the iSCSI sessions of a host
 version_added: 0.1.0
 description:
   - Returns what C(iscsiadm -m session -P 3) prints, as data - portals, states, negotiated parameters, timers, disks.
-  - Everything is read from C(/sys) and from udev's database. No process is started, and no daemon is asked, but for O(statistics).
+  - Everything is read from C(/sys) and from udev's database, with O(explain) also from the kernel's log. No process is started, and no daemon
+    is asked, but for O(statistics).
   - Two lines of C(iscsiadm) are missing, since only C(iscsid) knows them - its own state of the connection, and its internal
     state of the session. RV(sessions[].connections[].state) has the state of the connection in the kernel instead.
   - CHAP secrets are not read, not even where the kernel would show them.
+  - With O(explain) each session is explained - what broke its connection, by the kernel's own log and in words, whether it is being made
+    again, and how long I/O will wait.
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
 extends_documentation_fragment:
@@ -30,6 +33,13 @@ options:
     type: list
     elements: int
     default: []
+  explain:
+    description:
+      - Read the kernel's log (C(/dev/kmsg)) and return RV(sessions[].explanation). The log is of limited size, and what it does not hold
+        any more cannot be told. It is read once from its beginning to its end, for three seconds at most.
+      - Only what the kernel says is read, not what C(iscsid) writes into the system's log.
+    type: bool
+    default: false
   statistics:
     description:
       - Return the counters of each session, too, as C(iscsiadm -m session --stats) prints them. The kernel hands them to C(iscsid) alone, so C(iscsiadm) is
@@ -39,6 +49,7 @@ options:
 notes:
   - CHAP user names, and the serial number page a WWID is made of, are for root only. Without C(become) they are V(null), or
     come from udev's database.
+  - The kernel's log is mostly for root only. Where O(explain) cannot read it, RV(problems) says so, and what C(/sys) tells is explained.
 seealso:
   - module: lunar.iscsi.iscsi_node
   - module: lunar.iscsi.iscsi_discovery
@@ -59,6 +70,16 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.wwid }} {{ item.map or item.device }} {{ item.paths | length }} path(s)"
   loop: "{{ iscsi.disks }}"
+
+- name: Why does I/O hang, and for how long?
+  lunar.iscsi.iscsi_session_info:
+    explain: true
+  register: iscsi
+
+- name: Say it in words
+  ansible.builtin.debug:
+    msg: "{{ item.target }} at {{ item.portal }}: {{ item.explanation.summary }}"
+  loop: "{{ iscsi.sessions }}"
 
 - name: How much went over each session, and did anything go wrong?
   lunar.iscsi.iscsi_session_info:
@@ -335,6 +356,106 @@ sessions:
           description: Size in bytes.
           type: int
           returned: always
+    explanation:
+      description: What befell the session, in words.
+      type: dict
+      returned: when O(explain=true)
+      sample:
+        summary: >-
+          The connection is lost and being made again. I/O waits, and fails in 107.7 s if nothing comes of it.
+          Last error, 12 s ago: the target closed the connection (1020 ISCSI_ERR_TCP_CONN_CLOSE).
+        recovery: waiting
+        scsi_error_handler: false
+        timer: {name: recovery_tmo, setting: node.session.timeo.replacement_timeout, seconds: 120, remaining: 107.7}
+        error:
+          {age: 12.3, cid: 0, meaning: the target closed the connection, message: detected conn error (1020), name: ISCSI_ERR_TCP_CONN_CLOSE,
+           number: 1020, time: "2026-11-21T17:40:30Z"}
+        events:
+          - {age: 12.3, cid: 0, meaning: the target closed the connection, message: detected conn error (1020), name: ISCSI_ERR_TCP_CONN_CLOSE,
+             number: 1020, time: "2026-11-21T17:40:30Z"}
+      contains:
+        summary:
+          description: All of this in one or two sentences.
+          type: str
+          returned: always
+        recovery:
+          description:
+            - V(none) for a session that has nothing to recover from, V(waiting) while the connection is being made again and I/O waits, V(over) once
+              RV(sessions[].timeouts.recovery_tmo) is over and I/O fails. V(null) where the driver does not tell the state of the session.
+          type: str
+          returned: always
+        scsi_error_handler:
+          description:
+            - Whether the SCSI error handler is at work, which is RV(sessions[].host_state=recovery). It aborts commands that took too long, and
+              resets LUNs and sessions.
+          type: bool
+          returned: always
+        timer:
+          description:
+            - The timer that decides what comes next, V(null) where none is known to run. While a session waits it is the one for its recovery, unless that
+              may take for ever. While it works it is the one that has the target pinged.
+          type: dict
+          returned: always
+          contains:
+            name:
+              description: V(recovery_tmo) or V(recv_tmo), as in RV(sessions[].timeouts).
+              type: str
+              returned: always
+            setting:
+              description: The setting of the record that it comes from.
+              type: str
+              returned: always
+            seconds:
+              description: How long it runs.
+              type: int
+              returned: always
+            remaining:
+              description:
+                - How many seconds of V(recovery_tmo) are left at least. It is counted from an error in the kernel's log. Where one error followed another,
+                  the log does not tell which of them the timer began with, and the oldest that comes into question is taken.
+                - V(null) where the log does not hold the error, and for V(recv_tmo), which begins anew whenever the target is heard.
+              type: float
+              returned: always
+        error:
+          description: The newest of RV(sessions[].explanation.events) that is a connection error, V(null) where the log holds none.
+          type: dict
+          returned: always
+        events:
+          description: What the kernel's log says about this session, oldest first, the last 20 messages.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            time:
+              description:
+                - When, in UTC. The kernel's log has the time since the host was started, and not always with all that it slept. What is
+                  long ago may be some seconds off.
+              type: str
+              returned: always
+            age:
+              description: How many seconds ago.
+              type: float
+              returned: always
+            cid:
+              description: Connection id. V(null) where the message is about the session.
+              type: int
+              returned: always
+            message:
+              description: The words of the kernel.
+              type: str
+              returned: always
+            number:
+              description: Number of the connection error, such as V(1020). V(null) where the message is none.
+              type: int
+              returned: always
+            name:
+              description: The kernel's name for that number. Open-iscsi's documentation counts them without the 1000.
+              type: str
+              returned: always
+            meaning:
+              description: What the message means, V(null) where there is nothing to add to the words of the kernel.
+              type: str
+              returned: always
     statistics:
       description:
         - The counters of the session by the names that C(iscsiadm) prints, those of the transport (such as C(eh_abort_cnt)) beside those that all have.
@@ -396,28 +517,6 @@ disks:
       type: list
       elements: str
       returned: always
-problems:
-  description: Sessions that gave no counters. Empty without O(statistics).
-  returned: success
-  type: list
-  elements: dict
-  sample:
-    - object: session 3
-      what: "gave no counters: there is no such session"
-      remedy: ""
-  contains:
-    object:
-      description: What is wrong.
-      type: str
-      returned: always
-    what:
-      description: What is wrong with it.
-      type: str
-      returned: always
-    remedy:
-      description: What to do.
-      type: str
-      returned: always
 nodes:
   description: The nodes these sessions belong to, as O(lunar.iscsi.iscsi_node#module:nodes) takes them.
   returned: success
@@ -440,29 +539,56 @@ nodes:
       type: list
       elements: str
       returned: always
+problems:
+  description: What kept something from being explained or counted. Empty without O(explain) and O(statistics).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - object: the kernel's log /dev/kmsg
+      what: "cannot be read: Operation not permitted"
+      remedy: Run the task as root, outside of a container
+  contains:
+    object:
+      description: What it is about.
+      type: str
+      returned: always
+    what:
+      description: What is wrong with it.
+      type: str
+      returned: always
+    remedy:
+      description: What to do.
+      type: str
+      returned: always
 """
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import run_guarded
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.kernel_log import KMSG
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disks import read_disks
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.explain import explain_sessions
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, nodes_of, read_sessions, select_sessions
 
 
 def look(
-    targets: t.Sequence[str], sids: t.Sequence[int], sys: str = "/sys", dev: str = "/dev", udev_db: str = "/run/udev/data", statistics: bool = False,
+    targets: t.Sequence[str], sids: t.Sequence[int], explain: bool = False, statistics: bool = False, sys: str = "/sys", dev: str = "/dev",
+    udev_db: str = "/run/udev/data", kmsg: str = KMSG,
 ) -> t.Dict[str, t.Any]:
     """What the module returns: the selected sessions, their disks, their nodes."""
     sessions = select_sessions(read_sessions(sys), targets, sids)
-    facts = [session.as_fact() for session in sessions]
+    explanations, problems = explain_sessions(sessions, kmsg) if explain else ({}, [])
+    facts = [dict(session.as_fact(), **explanations.get(session.sid, {})) for session in sessions]
+    if statistics:
+        problems += _count(sessions, facts)
     return {
         "changed": False,
-        "problems": _count(sessions, facts) if statistics else [],
         "sessions": facts,
         "disks": [disk.as_fact() for disk in read_disks(sessions, sys, dev, udev_db)],
         "nodes": nodes_of(sessions),
+        "problems": problems,
     }
 
 
@@ -479,15 +605,16 @@ def _count(sessions: t.Sequence[Session], facts: t.Sequence[t.Dict[str, t.Any]])
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "targets": {"type": "list", "elements": "str", "default": []},
             "sids": {"type": "list", "elements": "int", "default": []},
+            "explain": {"type": "bool", "default": False},
             "statistics": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    run_guarded(module, lambda: look(module.params["targets"], module.params["sids"], statistics=module.params["statistics"]))
+    run_guarded(module, lambda: look(**module.params))
 
 
 if __name__ == "__main__":

@@ -395,10 +395,9 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import auth_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_task import TargetTask
 
 
@@ -441,7 +440,7 @@ def _spec() -> t.Dict[str, t.Any]:
 
 def main() -> None:
     """Read, plan, apply, save, read again."""
-    module = AnsibleModule(argument_spec=_spec(), supports_check_mode=True)
+    module = CheckedModule(argument_spec=_spec(), supports_check_mode=True)
     converge(module, TargetTask, module.params)
 
 

@@ -238,8 +238,8 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.conf_task import ConfTask
 
 
@@ -251,7 +251,7 @@ def _blacklist() -> t.Dict[str, t.Any]:
 
 def main() -> None:
     """Read, edit, ask multipath, write, tell the daemon, read again."""
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/multipath.conf"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -410,10 +410,9 @@ missing:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_timeout
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import run_guarded
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.info import Sessions, check_wait, gather
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import read_sessions
@@ -436,7 +435,7 @@ def look(daemon: Daemon, options: t.Mapping[str, t.Any], sys: str = "/sys", dev:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "maps": {"type": "list", "elements": "str", "default": []},
             "wait_for": {

@@ -309,9 +309,8 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
 
 
@@ -342,7 +341,7 @@ def _target() -> t.Dict[str, t.Any]:
 def main() -> None:
     """Ask, plan, apply, save, ask again."""
     single = _target()
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "name": {"type": "str"},
             "targets": {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}, **_target()}},

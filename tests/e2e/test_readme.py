@@ -107,6 +107,57 @@ def system_that_does_not_run(text: str, lab: t.Mapping[str, t.Any], shell: Shell
     assert play(text, lab, folder) == 0
 
 
+def two_interfaces(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    # the two networks become one: a bridge on the target joins them, and the initiator has an address of the first on both
+    shell("target", """set -e
+        ip link add br0 type bridge
+        ip address del 192.168.56.101/24 dev san1
+        ip address add 192.168.56.101/24 dev br0
+        for nic in san1 san2; do ip link set "$nic" master br0; done
+        ip link set br0 up""")
+    shell("initiator", """set -e
+        ip address add 192.168.56.11/24 dev san2
+        sysctl --quiet net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.san1.rp_filter=1 net.ipv4.conf.san2.rp_filter=1
+        for try in $(seq 15); do ping -c 1 -W 2 -I san1 192.168.56.101 >/dev/null && exit 0; done; exit 1""")
+    serve(shell, RHELN1)
+    install(shell)
+    # a strict kernel does not let in what comes by the second
+    assert " 0 received" in shell("initiator", "ping -c 3 -W 2 -I san2 192.168.56.101 || true")
+    assert play(text, lab, folder) == 3
+    shown = shell("initiator", "iscsiadm -m session -P 1")  # the name, then four lines, then the network interface
+    assert sorted(re.findall(r"Iface Name: (\S+)\n(?:.*\n){4}\s*Iface Netdev: (\S+)", shown)) == [("path1", "san1"), ("path2", "san2")], shown
+    connected = re.findall(r"(\S+)%(\w+):\d+ +192\.168\.56\.101:3260", shell("initiator", "ss -Htn"))
+    assert sorted(connected) == [("192.168.56.10", "san1"), ("192.168.56.11", "san2")]
+    sizes = shell("initiator", "lsblk --noheadings --nodeps --bytes --scsi --output TRAN,SIZE")
+    assert sizes.split() == ["iscsi", str(64 << 20)] * 2
+    for path in sorted(set(shell("initiator", "lsblk --noheadings --nodeps --scsi --output PATH").split())):
+        shell("initiator", f"dd if={path} of=/dev/null bs=1M count=4 iflag=direct status=none")
+    # and it lets in what comes by either after a boot, too
+    strict, values = (f"sysctl {word} net.ipv4.conf.san1.rp_filter{value} net.ipv4.conf.san2.rp_filter{value}" for word, value in (("-q", "=1"), ("-n", "")))
+    assert shell("initiator", values) == "2\n2\n"
+    assert shell("initiator", f"{strict}; sysctl -q --system; {values}") == "2\n2\n"
+    assert play(text, lab, folder) == 0
+
+
+def a_damaged_database(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    install(shell)
+    made = shell("initiator", f"""set -e
+        for name in {RHELN1} {DISK1}; do iscsiadm -m node -o new -T "$name" -p 192.168.56.101:3260,1 >/dev/null; done
+        iscsiadm -m node""")
+    assert sorted(made.splitlines()) == [f"192.168.56.101:3260,1 {name}" for name in (RHELN1, DISK1)]
+    database = shell("initiator", "dirname $(ls -d /etc/iscsi/nodes /var/lib/iscsi/nodes 2>/dev/null)").strip()
+    # an empty file is what a crash leaves, an unknown setting what a newer open-iscsi does
+    first, second = (f"nodes/{name}/192.168.56.101,3260,1/default" for name in (RHELN1, DISK1))
+    shell("initiator", f"cd {database}; true > {first}; sed -i '/^# END/i node.colour = blue' {second}")
+    broken = shell("initiator", "iscsiadm -m node 2>/dev/null || true")
+    assert RHELN1 not in broken and DISK1 not in broken
+    assert play(text, lab, folder) == 1
+    assert sorted(shell("initiator", "iscsiadm -m node").splitlines()) == sorted(made.splitlines())
+    kept = shell("initiator", f"cd {database}/damaged; find . -type f; cat {first}* {second}*")
+    assert kept.count("/default") == 2 and "node.colour = blue\n" in kept
+    assert play(text, lab, folder) == 0
+
+
 def a_target(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
     shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy targetcli-fb >/dev/null; systemctl stop tgt 2>/dev/null || true")
     assert play(text, lab, folder, "target") == 1
@@ -122,7 +173,8 @@ def a_target_in_user_space(text: str, lab: t.Mapping[str, t.Any], shell: Shell, 
     shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy tgt >/dev/null")
     assert play(text, lab, folder, "target") == 1
     shown = shell("target", "tgtadm --lld iscsi --op show --mode target")
-    for line in (r"Target 1: iqn\.2026-11\.org\.example:disk3", r" +Backing store path: /srv/disk3", r" +Size: 1074 MB, Block size: 512", " +host1", r" +192\.168\.56\.0/24"):
+    for line in (r"Target 1: iqn\.2026-11\.org\.example:disk3", r" +Backing store path: /srv/disk3", r" +Size: 1074 MB, Block size: 512", " +host1",
+                 r" +192\.168\.56\.0/24"):
         assert re.search(rf"^{line}$", shown, re.MULTILINE), f"{line}: {shown}"
     assert shell("target", "stat --format %s /srv/disk3") == f"{1 << 30}\n"
     assert play(text, lab, folder, "target") == 0

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import calendar
 import ipaddress
 import re
+import time
 import typing as t
 
 import pytest
@@ -96,3 +98,34 @@ def test_only_the_sessions_asked_for(printed: str, run_module: RunModule) -> Non
     assert [session["sid"] for session in run_module("iscsi_session_info", sids=sids[:1])["sessions"]] == sids[:1]
     assert run_module("iscsi_session_info", targets=["iqn.2026-11.org.example:inf"])["sessions"] == []
     assert len(run_module("iscsi_session_info", targets=["*:info"])["sessions"]) == 2
+
+
+def wait_for_state(shell: Shell, state: str) -> None:
+    """Until both sessions are in that state, as the kernel has it."""
+    shell("initiator", f"""for second in $(seq 90); do
+        test "$(cat /sys/class/iscsi_session/session*/state | sort | uniq -c | tr -s ' ')" = ' 2 {state}' && exit 0; sleep 1; done; exit 1""")
+
+
+def test_a_session_that_broke_is_explained_as_the_kernel_tells_it(printed: str, run_module: RunModule, shell: Shell) -> None:
+    sids = sorted(sessions_of(printed))
+    began = int(shell("initiator", "date +%s"))
+    shell("target", "systemctl stop tgt")
+    wait_for_state(shell, "FAILED")
+    result = run_module("iscsi_session_info", explain=True)
+    logged = re.findall(r"connection(\d+):0: (detected conn error \(\d+\))", shell("initiator", "dmesg --kernel"))
+    ended = int(shell("initiator", "date +%s"))
+    shell("target", "systemctl start tgt")
+    assert not result.get("failed") and result["problems"] == []
+    assert [session["sid"] for session in result["sessions"]] == sids
+    for session in result["sessions"]:
+        explained = session["explanation"]
+        told = [event["message"] for event in explained["events"] if event["number"]]
+        # iscsid may have tried again since
+        assert told and told == [message for sid, message in logged if int(sid) == session["sid"]][:len(told)]
+        assert f"({explained['error']['number']})" in told[-1] and explained["error"]["name"] in explained["summary"]
+        assert began - 5 <= calendar.timegm(time.strptime(explained["error"]["time"], "%Y-%m-%dT%H:%M:%SZ")) <= ended + 5
+        assert (explained["recovery"], explained["timer"]["name"], explained["timer"]["seconds"]) == ("waiting", "recovery_tmo", 120)
+        assert 120 - (ended - began) - 5 <= explained["timer"]["remaining"] <= 120
+    wait_for_state(shell, "LOGGED_IN")
+    after = run_module("iscsi_session_info", explain=True)["sessions"]
+    assert [(session["explanation"]["recovery"], session["explanation"]["timer"]["name"]) for session in after] == [("none", "recv_tmo")] * 2

@@ -1,16 +1,17 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets in the option ``settings``: neither in the system's log nor in what a module prints, whether it ends well or not."""
+"""Secrets in the option ``settings``: neither in the system's log nor in what a module prints, whether it ends well or not. And sentences for all else."""
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule, settings_secrets
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule, SettingsModule, settings_secrets
 
 SECRET = "plain-secret-of-node"
 SPEC = {"settings": {"type": "dict"}, "discovery_settings": {"type": "dict"}}
@@ -55,3 +56,31 @@ def test_settings_in_the_entries_of_a_list_count_too(monkeypatch: pytest.MonkeyP
 def test_only_names_of_secrets_count() -> None:
     assert settings_secrets({"node.startup": "manual", PASSWORD: 12345678, "node.session.auth.username": "me", "node.password": None}) == {"12345678"}
     assert settings_secrets(None) == set() == settings_secrets("text")
+
+
+NESTED = {"auth": {"type": "dict", "options": {"name": {"type": "str"}, "port": {"type": "int"}}}, "count": {"type": "int"},
+          "nodes": {"type": "list", "elements": "dict", "options": {"auth": {"type": "dict", "options": {"name": {"type": "str"}}}}}}
+
+
+@pytest.mark.parametrize("options", [
+    pytest.param({"auth": 5}, id="a number"),
+    pytest.param({"auth": True}, id="a boolean"),
+    pytest.param({"nodes": [1.5]}, id="a number in a list"),
+    pytest.param({"nodes": [{"auth": 5}]}, id="one that is deeper"),
+    pytest.param({"count": "inf"}, id="an infinite number"),
+    pytest.param({"auth": {"port": float("inf")}}, id="an infinite number inside"),
+    pytest.param({"path": "\udc80"}, id="no Unicode"),
+])
+def test_what_ansible_core_breaks_off_at_is_refused_in_a_sentence(options: t.Dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {**NESTED, "path": {"type": "str"}}
+    with patch_module_args(options), pytest.raises(SystemExit):
+        CheckedModule(spec)
+    done = json.loads(capsys.readouterr().out)
+    assert done["failed"] and len(done["msg"]) > 10 and "Traceback" not in done["msg"]
+
+
+def test_what_is_right_stays_as_it_is() -> None:
+    options = {"auth": {"name": "5", "port": 5}, "count": "7", "nodes": [{"auth": {"name": "x"}}, {"auth": "name=y"}]}
+    with patch_module_args(options):
+        params = CheckedModule(NESTED).params
+    assert params == {"auth": {"name": "5", "port": 5}, "count": 7, "nodes": [{"auth": {"name": "x"}}, {"auth": {"name": "y"}}]}

@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import calendar
 import os
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -29,8 +31,8 @@ def tree(tmp_path: Path) -> Tree:
     return tree
 
 
-def look(tree: Tree, targets: t.Sequence[str] = (), sids: t.Sequence[int] = (), statistics: bool = False) -> t.Dict[str, t.Any]:
-    return module.look(targets, sids, tree.sys, tree.dev, tree.udev, statistics=statistics)
+def look(tree: Tree, targets: t.Sequence[str] = (), sids: t.Sequence[int] = (), **more: t.Any) -> t.Dict[str, t.Any]:
+    return module.look(targets, sids, sys=tree.sys, dev=tree.dev, udev_db=tree.udev, **more)
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_no_counter_is_asked_for_where_there_is_no_session(tree: Tree, iscsiadm:
 
 
 def test_a_host_without_sessions(tmp_path: Path) -> None:
-    assert look(Tree(tmp_path)) == {"changed": False, "problems": [], "sessions": [], "disks": [], "nodes": []}
+    assert look(Tree(tmp_path)) == {"changed": False, "sessions": [], "disks": [], "nodes": [], "problems": []}
 
 
 def test_selection_holds_for_disks_and_nodes_too(tree: Tree) -> None:
@@ -77,18 +79,55 @@ def test_no_process_is_started(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> N
     assert started == []
 
 
+def kmsg(tree: Tree, ago: float, sid: int = 1) -> str:
+    """A log with one record in it."""
+    tree.write("/dev/kmsg", f"6,1042,{int((time.monotonic() - ago) * 1e6)},-; connection{sid}:0: detected conn error (1020)\n")
+    return f"{tree.dev}/kmsg"
+
+
+def test_a_session_is_explained_when_asked(tree: Tree) -> None:
+    tree.session(3, 4, ONE, "192.0.2.3", state="FAILED")
+    assert [session.get("explanation") for session in look(tree, kmsg=kmsg(tree, 20))["sessions"]] == [None, None, None]
+    found = look(tree, explain=True, kmsg=kmsg(tree, 20, sid=3))
+    assert [session["explanation"]["recovery"] for session in found["sessions"]] == ["none", "none", "waiting"]
+    explained = found["sessions"][2]["explanation"]
+    assert explained["error"]["number"] == 1020 and 95 < explained["timer"]["remaining"] <= 100
+    stamp = calendar.timegm(time.strptime(explained["error"]["time"], "%Y-%m-%dT%H:%M:%SZ"))
+    assert abs(time.time() - 20 - stamp) < 5
+    assert found["problems"] == []
+
+
+def test_a_log_that_is_not_for_this_user_is_told(tree: Tree) -> None:
+    found = look(tree, explain=True, kmsg=f"{tree.dev}/kmsg")
+    assert [problem["object"] for problem in found["problems"]] == [f"the kernel's log {tree.dev}/kmsg"]
+    assert [session["explanation"]["recovery"] for session in found["sessions"]] == ["none", "none"]
+
+
+def test_a_log_that_was_not_read_to_its_end_is_told(tree: Tree) -> None:
+    assert "its newest messages were not read" in look(tree, explain=True, kmsg=tree.dev)["problems"][0]["what"]
+
+
 def compare(documented: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any], where: str) -> None:
-    assert set(documented) == set(returned), where
+    assert set(documented) == set(returned) - {"changed"}, where
     for name, entry in documented.items():
         value = returned[name][0] if entry["type"] == "list" and returned[name] else returned[name]
-        if "contains" in entry:
+        if "contains" in entry and value:
             compare(entry["contains"], value, f"{where}.{name}")
 
 
 def test_return_is_documented_key_by_key(tree: Tree, iscsiadm: t.List[t.Tuple[str, ...]]) -> None:
-    found = look(tree, statistics=True)
-    del found["changed"]
+    found = look(tree, explain=True, statistics=True, kmsg=kmsg(tree, 20))
     documented = yaml.safe_load(module.RETURN)
+    explained = documented["sessions"]["contains"]["explanation"]
+    shown = found["sessions"][0]["explanation"]
+    assert shown["error"] == shown["events"][0] and shown["timer"]
+    explained["contains"]["error"]["contains"] = explained["contains"]["events"]["contains"]
+    for place, value in (("returned", shown), ("sample", explained["sample"])):
+        compare(explained["contains"], value, f"explanation, {place}")
     compare(documented, found, "RETURN")
+    for name in ("explanation", "statistics"):
+        del documented["sessions"]["contains"][name]
+    del documented["sessions"]["sample"][0]["statistics"]
+    compare(documented, look(tree), "RETURN")
     for name in ("sessions", "disks", "nodes", "problems"):
         compare(documented[name]["contains"], documented[name]["sample"][0], f"sample of {name}")

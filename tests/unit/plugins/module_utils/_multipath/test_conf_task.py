@@ -109,9 +109,9 @@ class Host(Runner):
         return [step.replace(str(self.main), "MAIN") for step in self.do(**options)["steps"]]
 
 
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    host = Host(tmp_path)
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host below ``folder``, in place of the one that runs the tests."""
+    host = Host(folder)
 
     class Asked(Daemon):
         def ask(self, command: str, timeout: float = 10.0) -> bytes:
@@ -135,6 +135,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(wwids, "WWIDS", str(host.wwids))
     monkeypatch.setattr(wwids, "BINDINGS", str(host.bindings))
     return host
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return stand_in(tmp_path, monkeypatch)
 
 
 def sentence(call: t.Callable[..., t.Any], **options: t.Any) -> str:
