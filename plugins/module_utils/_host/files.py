@@ -190,7 +190,7 @@ def make_folder(path: str, mode: int = 0o700) -> t.List[str]:
     """Make a folder and those above it where they are missing; returns the folders in which something new stands."""
     missing: t.List[str] = []
     here = path
-    while not os.path.isdir(here):
+    while here and not os.path.isdir(here):
         missing.append(here)
         here = os.path.dirname(here)
     for folder in reversed(missing):

@@ -15,7 +15,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import check_iscsi_name, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_configfs import DEFAULT_GROUP, NAA_DIGITS, Auth, Key, portal_name
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest, once, parse_size
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import check_place, nearest, once, parse_size
 
 Options = t.Mapping[str, t.Any]
 
@@ -131,6 +131,7 @@ def parse_wanted(params: Options) -> Wanted:
         raise InputError(
             f"option name: target {name!r}", "holds upper case letters", "LIO compares names byte by byte and initiators send lower case; write it so"
         )
+    check_place(params.get("save_file"), "save_file")
     present = params.get("state", "present") == "present"
     stores = [_store(one, present) for one in params.get("backstores") or ()]
     groups = [_group(one) for one in params.get("portal_groups") or ()]

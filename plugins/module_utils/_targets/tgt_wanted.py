@@ -15,7 +15,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, 
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import NAME_FORMS
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import BS_TYPES, ELSEWHERE, PLAIN, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import nearest, once, parse_size
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import check_place, nearest, once, parse_size
 
 Options = t.Mapping[str, t.Any]
 
@@ -87,6 +87,7 @@ def parse_wanted(params: Options) -> Wanted:
     port = params.get("control_port") or 0
     if not 0 <= port <= 32767:
         raise InputError("option control_port", f"is {port}", "Give a number from 0 to 32767")
+    check_place(params.get("save_folder"), "save_folder")
     save = params.get("save", True) is not False and (not port or bool(params.get("save_folder")))
     return Wanted({one.name: one for one in entries}, params.get("state", "present") == "present", bool(params.get("purge")),
                   bool(params.get("force")), save, not port, parse_portals(params.get("portals")))  # fmt: skip

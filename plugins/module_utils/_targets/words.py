@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the options of both kinds of targets have in common: sizes, the nearest right word, lists in which nothing comes twice."""
+"""What the options of both kinds of targets have in common: sizes, places, the nearest right word, lists in which nothing comes twice."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def parse_size(size: t.Any, subject: str, block: int = 512) -> t.Optional[int]:
     if number < block or number % block:
         raise InputError(subject, f"is {number} bytes", f"Give a multiple of {block}")
     return number
+
+
+def check_place(path: t.Optional[str], option: str) -> None:
+    """Refuse a place that is none or that depends on where the module happens to run; None and nothing are no place at all."""
+    if path and (not path.startswith("/") or "\0" in path):
+        raise InputError(f"option {option}", f"is {path!r}, which is no absolute path", "Give one, or leave it out")
 
 
 def nearest(word: str, known: t.Iterable[str]) -> str:
