@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: iscsi_db
-short_description: Look for damage in the record database of open-iscsi, and mend it
+short_description: Look for damage in the record database of open-iscsi, and mend it; return the records
 version_added: 0.1.0
 author:
   - The lunar.iscsi contributors (@lunar-iscsi)
@@ -15,6 +15,7 @@ description:
   - Reads the whole database of a host, or of a mounted image, and says what is wrong with it. One record that C(iscsiadm) cannot read may keep it
     from listing any, and an empty file makes it list a node that is none.
   - With O(repair=true), it mends what can be mended without asking a target. Of each file that is changed or removed, a copy is kept.
+  - With O(show=true), it returns all records as data, as C(iscsiadm) lists and shows them in its modes C(node), C(discoverydb) and C(iface).
   - No process is started.
 extends_documentation_fragment:
   - lunar.iscsi.attributes
@@ -34,6 +35,11 @@ options:
       - An iface without record, to which nodes are bound, is recorded as these nodes hold it, if they agree.
       - Links to nodes that are not recorded are removed, missing ones are made. Files that are no records of the node they are named for are removed.
       - Modes and owners of files are set as C(iscsiadm) makes them. A stale lock is removed.
+    type: bool
+    default: false
+  show:
+    description:
+      - Return every record that can be read, in RV(nodes), RV(node_records), RV(iface_records) and RV(discovery_records). Secrets are stars.
     type: bool
     default: false
 notes:
@@ -56,6 +62,17 @@ EXAMPLES = r"""
   lunar.iscsi.iscsi_db:
     repair: true
   register: db
+
+- name: Which nodes are recorded, and when is each logged in?
+  lunar.iscsi.iscsi_db:
+    show: true
+  register: db
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ item.target }} {{ item.portal }} {{ item.iface }} {{ item.settings['node.startup'] }}"
+  loop: "{{ db.node_records }}"
+  loop_control: {label: "{{ item.target }}"}
 
 - name: Show what is left to do
   ansible.builtin.debug:
@@ -121,6 +138,128 @@ records:
   returned: success
   type: dict
   sample: {nodes: 4, ifaces: 2, send_targets: 1, isns: 0}
+nodes:
+  description: The nodes that are recorded, as O(lunar.iscsi.iscsi_node#module:nodes) takes them.
+  returned: when O(show=true)
+  type: list
+  elements: dict
+  contains:
+    target:
+      description: Name of the target.
+      type: str
+      returned: always
+    portals:
+      description: Its portals, with port and portal group tag.
+      type: list
+      elements: str
+      returned: always
+    ifaces:
+      description: The ifaces that each of these portals is recorded with.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - {target: "iqn.2003-01.org.linux-iscsi.rheln1", portals: ["192.168.56.101:3260,1"], ifaces: [default]}
+node_records:
+  description: The records of nodes, with all their settings. What is not set is not in them.
+  returned: when O(show=true)
+  type: list
+  elements: dict
+  contains:
+    target:
+      description: Name of the target.
+      type: str
+      returned: always
+    portal:
+      description: The portal, with port and portal group tag.
+      type: str
+      returned: always
+    iface:
+      description: The iface.
+      type: str
+      returned: always
+    found_by:
+      description: How it came to be recorded. V(null) where nothing is linked to it.
+      type: dict
+      returned: always
+      contains:
+        type:
+          description: V(send_targets), V(isns), V(static) or V(firmware).
+          type: str
+          returned: always
+        portal:
+          description: The portal or server that was asked, V(null) where none was.
+          type: str
+          returned: always
+    settings:
+      description: The settings by their names in the record, as text. Secrets are stars.
+      type: dict
+      returned: always
+  sample:
+    - target: iqn.2003-01.org.linux-iscsi.rheln1
+      portal: 192.168.56.101:3260,1
+      iface: default
+      found_by: {type: send_targets, portal: 192.168.56.101:3260}
+      settings: {node.startup: automatic, node.session.timeo.replacement_timeout: "120"}
+iface_records:
+  description: The records of ifaces. V(default) and V(iser) are built in and have none.
+  returned: when O(show=true)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the iface.
+      type: str
+      returned: always
+    settings:
+      description: The settings by their names in the record, as text.
+      type: dict
+      returned: always
+  sample:
+    - {name: path1, settings: {iface.iscsi_ifacename: path1, iface.net_ifacename: san1, iface.transport_name: tcp}}
+discovery_records:
+  description: The records of discoveries, and what was found by each.
+  returned: when O(show=true)
+  type: list
+  elements: dict
+  contains:
+    type:
+      description: V(send_targets) or V(isns).
+      type: str
+      returned: always
+    portal:
+      description: The portal or server that is asked.
+      type: str
+      returned: always
+    settings:
+      description: The settings by their names in the record, as text. Secrets are stars.
+      type: dict
+      returned: always
+    nodes:
+      description: The nodes that were recorded through it, in the form of RV(nodes).
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        target:
+          description: Name of the target.
+          type: str
+          returned: always
+        portals:
+          description: Its portals, with port and portal group tag.
+          type: list
+          elements: str
+          returned: always
+        ifaces:
+          description: The ifaces that each of these portals is recorded with.
+          type: list
+          elements: str
+          returned: always
+  sample:
+    - type: send_targets
+      portal: 192.168.56.101:3260
+      settings: {discovery.sendtargets.address: 192.168.56.101, discovery.sendtargets.use_discoveryd: "No"}
+      nodes: [{target: "iqn.2003-01.org.linux-iscsi.rheln1", portals: ["192.168.56.101:3260,1"], ifaces: [default]}]
 folder:
   description: The folder of the database.
   returned: success
@@ -154,6 +293,7 @@ def main() -> None:
     module = CheckedModule(
         argument_spec={
             "repair": {"type": "bool", "default": False},
+            "show": {"type": "bool", "default": False},
             **root_option(),
         },
         supports_check_mode=True,

@@ -29,6 +29,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.repair imp
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.schema import Kind, discovery_text
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey, read_session_keys
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.shown import show_records
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.stored import (
     Damaged, Database, Endpoint, Fault, Stored, discovered_by, doubled_tags, read_database,
 )
@@ -61,6 +62,7 @@ class DoctorTask:
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self._repair: bool = params["repair"]
+        self._show: bool = params["show"]
         self._root = check_root(params["root"])
         self._location = locate(self._root)
         self._kept: t.List[str] = []
@@ -102,8 +104,8 @@ class DoctorTask:
         return {}
 
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
-        """Where the copies are."""
-        return {"kept": self._kept}
+        """Where the copies are; the records themselves where they are asked for."""
+        return dict({"kept": self._kept}, **(show_records(found.database) if self._show else {}))
 
 
 def _look(path: str) -> Path:

@@ -239,3 +239,27 @@ def test_no_process_is_started(host: Host, made: t.Dict[str, str]) -> None:
 def test_where_there_is_nothing_nothing_is_wrong(host: Host, run: Run) -> None:
     done = run("iscsi_db", repair=True)
     assert not done["changed"] and done["findings"] == [] and host.files() == {}
+
+
+def printed(text: str) -> t.Dict[str, str]:
+    """A record as iscsiadm shows it, without what is not set."""
+    pairs = (line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    return {key: value for key, value in pairs if value != "<empty>"}
+
+
+def test_records_are_shown_as_iscsiadm_shows_them(host: Host, run: Run, made: t.Dict[str, str]) -> None:
+    shown = run("iscsi_db", show=True)
+    assert not shown["changed"] and host.files() == made
+    assert sorted(f"{portal} {one['target']}" for one in shown["nodes"] for portal in one["portals"] for _iface in one["ifaces"]) == LISTED
+    assert [(one["target"], one["iface"]) for one in shown["node_records"]] == [(ONE, "default"), (ONE, "san0"), (TWO, "default")]
+    for one in shown["node_records"]:
+        theirs = printed(host.iscsiadm("-m", "node", "-T", one["target"], "-p", one["portal"], "-I", one["iface"], "-o", "show").stdout)
+        assert one["settings"] == theirs and one["found_by"] == {"type": "static", "portal": None}
+    assert shown["node_records"][0]["settings"]["node.session.auth.password"] == "********"
+    assert [(one["name"], one["settings"]) for one in shown["iface_records"]] == [("san0", printed(host.iscsiadm("-m", "iface", "-I", "san0").stdout))]
+    assert [(one["type"], one["portal"]) for one in shown["discovery_records"]] == [("send_targets", "192.0.2.1:3260"), ("isns", "192.0.2.2:3205")]
+    for one, kind in zip(shown["discovery_records"], ("st", "isns")):
+        assert one["settings"] == printed(host.iscsiadm("-m", "discoverydb", "-t", kind, "-p", one["portal"], "-o", "show").stdout) and one["nodes"] == []
+    # what is shown is taken by the next task, and nothing is left to do
+    again = run("iscsi_node", nodes=shown["nodes"])
+    assert not again["changed"] and host.files() == made

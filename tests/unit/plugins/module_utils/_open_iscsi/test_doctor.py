@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError
-from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey, Portal, parse_portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import doctor
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.checkup import more_faults
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import parse_iscsid_conf
@@ -53,8 +53,8 @@ def filled(root: Path, version: str = "2.1.8", nodes: t.Sequence[NodeKey] = (Nod
     return location
 
 
-def run(root: Path, *, repair: bool = False, check: bool = False) -> t.Dict[str, t.Any]:
-    return bring_about(doctor.DoctorTask({"root": str(root), "repair": repair}), check_mode=check, diff_mode=True)
+def run(root: Path, *, repair: bool = False, check: bool = False, show: bool = False) -> t.Dict[str, t.Any]:
+    return bring_about(doctor.DoctorTask({"root": str(root), "repair": repair, "show": show}), check_mode=check, diff_mode=True)
 
 
 def checks(result: t.Mapping[str, t.Any]) -> t.List[str]:
@@ -187,14 +187,14 @@ SECOND = NodeKey(ONE, A._replace(tpgt=2))
 def test_of_two_tags_the_one_with_a_session_stays(sessions: t.Sequence[NodeKey], goes: t.List[str]) -> None:
     db = database(node(ONE, A), node(ONE, SECOND.portal))
     found = doctor.Found(db, conf(), live(*sessions), [Fault("duplicate_tpgt", "x", "y", "z")])
-    made = doctor.DoctorTask({"root": "/", "repair": True}).plan(found)
+    made = doctor.DoctorTask({"root": "/", "repair": True, "show": False}).plan(found)
     assert [str(step) for step in made.steps] == goes
 
 
 def test_any_tag_is_better_than_none() -> None:
     none = NodeKey(ONE, A._replace(tpgt=None))
     db = database(node(ONE, none.portal), node(ONE, A), node(ONE, SECOND.portal))
-    made = doctor.DoctorTask({"root": "/", "repair": True}).plan(doctor.Found(db, conf(), live(none), [Fault("duplicate_tpgt", "x", "y", "z")]))
+    made = doctor.DoctorTask({"root": "/", "repair": True, "show": False}).plan(doctor.Found(db, conf(), live(none), [Fault("duplicate_tpgt", "x", "y", "z")]))
     assert [str(step) for step in made.steps] == [f"forget node {none} (the portal has the tag 1 or 2)"]
 
 
@@ -287,3 +287,41 @@ def test_whatever_happens_to_files_repair_ends_and_the_second_one_changes_nothin
     kept = [held for name, held in after.items() if name.startswith("damaged/")]
     gone = [held for name, held in before.items() if held.strip(b"\0") and not name.startswith(("damaged/", "static/")) and after.get(name) != held]
     assert sorted(held for held in gone if held in kept) == sorted(gone)
+
+
+class TestShow:
+    KEYS = (NodeKey(ONE, A), NodeKey(ONE, B), NodeKey(ONE, A, "san0"), NodeKey(TWO, A))
+
+    def test_nodes_as_the_next_task_takes_them(self, tmp_path: Path) -> None:
+        filled(tmp_path, nodes=self.KEYS)
+        found = run(tmp_path, show=True)
+        assert found["nodes"] == [
+            {"target": ONE, "portals": [str(A)], "ifaces": ["default", "san0"]}, {"target": ONE, "portals": [str(B)], "ifaces": ["default"]},
+            {"target": TWO, "portals": [str(A)], "ifaces": ["default"]}]
+        assert {(key.target, key.portal, key.iface) for key in self.KEYS} == {
+            (one["target"], parse_portal(portal), iface) for one in found["nodes"] for portal in one["portals"] for iface in one["ifaces"]}
+
+    def test_settings_without_secrets(self, tmp_path: Path) -> None:
+        location = filled(tmp_path, password=SECRET)
+        path = next(Path(location.nodes).rglob("default"))
+        path.write_text(path.read_text().replace("# END", "node.session.auth.future_secret = plain-secret-too\n# END"))
+        found = run(tmp_path, show=True)
+        record = found["node_records"][0]
+        assert (record["target"], record["portal"], record["iface"], record["found_by"]) == (ONE, str(A), "default", {"type": "static", "portal": None})
+        assert record["settings"]["node.session.auth.password"] == record["settings"]["node.session.auth.future_secret"] == "********"
+        assert record["settings"]["node.startup"] == "manual" and "plain-secret" not in str(found)
+
+    def test_discoveries_and_what_was_found_by_them(self, tmp_path: Path) -> None:
+        location = filled(tmp_path)
+        asked, key = Portal("192.0.2.9"), NodeKey(TWO, B)
+        with open_writer(location) as writer:
+            writer.write_node(key, new_node({}, target=TWO, portal=B, discovery=asked, version=t.cast(Version, location.version)), asked)
+        found = run(tmp_path, show=True)
+        assert [(one["type"], one["portal"], [node["target"] for node in one["nodes"]]) for one in found["discovery_records"]] == [
+            ("send_targets", "192.0.2.9:3260", [TWO]), ("isns", "192.0.2.8:3205", [])]
+        assert found["node_records"][1]["found_by"] == {"type": "send_targets", "portal": "192.0.2.9:3260"}
+        assert [(one["name"], one["settings"]["iface.net_ifacename"]) for one in found["iface_records"]] == [("san0", "eth1")]
+
+    def test_nothing_is_shown_unasked(self, tmp_path: Path) -> None:
+        filled(tmp_path)
+        assert not {"nodes", "node_records", "iface_records", "discovery_records"} & set(run(tmp_path))
