@@ -62,6 +62,7 @@ NESTED = {"auth": {"type": "dict", "options": {"name": {"type": "str"}, "port": 
           "nodes": {"type": "list", "elements": "dict", "options": {"auth": {"type": "dict", "options": {"name": {"type": "str"}}}}}}
 
 
+@pytest.mark.usefixtures("as_on_a_managed_host")
 @pytest.mark.parametrize("options", [
     pytest.param({"auth": 5}, id="a number"),
     pytest.param({"auth": True}, id="a boolean"),

@@ -37,6 +37,8 @@ from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._multipath.
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._targets.fake_tgtd import FakeTgtd
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._targets.lio_builders import Host as LioHost
 
+pytestmark = pytest.mark.usefixtures("as_on_a_managed_host")
+
 ROOT = Path(__file__).resolve().parents[4]
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
 PLACE = "ansible_collections.lunar.iscsi.plugins.modules."
