@@ -21,7 +21,8 @@ class CheckedModule(AnsibleModule):
     """An AnsibleModule that says a sentence where ansible-core ends with a traceback.
 
     That is where it looks for options inside of a number or a boolean, and where it makes an integer of what is infinite: here they become
-    texts, and of those ansible-core says what is wrong. And it is where it logs a text that is no Unicode.
+    texts, and of those ansible-core says what is wrong. And it is where it logs a text that is no Unicode. A boolean, which it takes for an
+    integer, becomes a text, too.
     """
 
     def __init__(self, argument_spec: t.Mapping[str, t.Any], **more: t.Any) -> None:
@@ -53,8 +54,8 @@ def _readable(entry: t.Mapping[str, t.Any], value: t.Any, kind: t.Optional[str])
         if not isinstance(value, dict):
             return str(value)
         _make_readable(entry["options"], value)
-    elif kind == "int" and str(value).strip().lower().lstrip("+-") in ("inf", "infinity"):
-        return "infinite"
+    elif kind == "int" and (isinstance(value, bool) or str(value).strip().lower().lstrip("+-") in ("inf", "infinity")):
+        return f"no number: {value}"
     return value
 
 

@@ -334,10 +334,9 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import run_guarded
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.firmware_read import read_firmware
 
 
@@ -359,7 +358,7 @@ def look(secrets: bool, hidden: bool, sys: str = "/sys", proc: str = "/proc") ->
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"secrets": {"type": "bool", "default": False, "no_log": False}}, supports_check_mode=True)
+    module = CheckedModule(argument_spec={"secrets": {"type": "bool", "default": False, "no_log": False}}, supports_check_mode=True)
     run_guarded(module, lambda: look(module.params["secrets"], module.no_log))
 
 

@@ -208,10 +208,9 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import run_guarded
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import IscsiError
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.hosts import SOFTWARE, IscsiHost, find_hosts, read_hosts, read_version
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_host import HostAdm
 
@@ -240,7 +239,7 @@ def look(params: t.Mapping[str, t.Any], sys: str = "/sys", adm: t.Optional[HostA
 
 def main() -> None:
     """Read sysfs, ask iscsiadm where that was wanted."""
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "hosts": {"type": "list", "elements": "str", "default": []},
             "chap": {"type": "bool", "default": False},

@@ -70,6 +70,7 @@ NESTED = {"auth": {"type": "dict", "options": {"name": {"type": "str"}, "port": 
     pytest.param({"nodes": [{"auth": 5}]}, id="one that is deeper"),
     pytest.param({"count": "inf"}, id="an infinite number"),
     pytest.param({"auth": {"port": float("inf")}}, id="an infinite number inside"),
+    pytest.param({"count": True}, id="a boolean for a number"),
     pytest.param({"path": "\udc80"}, id="no Unicode"),
 ])
 def test_what_ansible_core_breaks_off_at_is_refused_in_a_sentence(options: t.Dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,15 +27,21 @@ from ansible.module_utils.testing import patch_module_args
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import rescan
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer, Asker
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.disk_settings import DiskSettings
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.host_task import HostTask
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_host import ChapEntry, HostAdm
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.logout import LogoutTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_task import TargetTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._multipath.test_conf_task import stand_in
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._targets.fake_tgtd import FakeTgtd
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._targets.lio_builders import Host as LioHost
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.sysfs_tree import Tree
 
 pytestmark = pytest.mark.usefixtures("as_on_a_managed_host")
 
@@ -159,9 +165,58 @@ def _node(stage: Stage) -> None:
                    "root": image(stage)}
 
 
+class Silent(Runner):
+    """Whatever is started ends well and says nothing."""
+
+    def run(self, argv: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60.0, env: t.Optional[t.Mapping[str, str]] = None) -> Result:
+        return Result(tuple(argv), 0, "", "")
+
+
 def _session(stage: Stage) -> None:
-    stage.patch.setattr(rescan, "read_sessions", lambda sys: [])
-    stage.right = {"targets": ["*"], "sids": [1]}
+    tree, rules = Tree(stage.folder), str(stage.folder / "rules.d/99-disks.rules")
+    stage.patch.setattr(stage.module, "RescanTask", lambda params, **more: rescan.RescanTask(params, sys=tree.sys, **more))
+    stage.patch.setattr(stage.module, "LogoutTask", lambda params: LogoutTask(params, sys=tree.sys))
+    stage.patch.setattr(rescan, "DiskSettings", lambda *given, **more: DiskSettings(*given, rules=rules, **more))
+    stage.patch.setattr(rescan, "Runner", Silent)
+    stage.right = {"targets": ["iqn.2026-11.org.example:*"], "disk_settings": {"timeout": 60, "max_retries": 3, "queue_depth": 16}}
+    stage.instead = {"sids": {"sids": [1], "disk_settings": {"timeout": 60}, "persistent": False}}
+
+
+def _host(stage: Stage) -> None:
+    tree, target = Tree(stage.folder), "iqn.2002-03.com.compellent:5000d310004b0716"
+    tree.attributes("/sys/class/iscsi_host/host6", hwaddress="00:0e:1e:04:8b:2e")
+    tree.attributes("/sys/class/scsi_host/host6", proc_name="qla4xxx", state="running")
+    table, node = stage.folder / "table", "/sys/bus/iscsi_flashnode/devices/flashnode_"
+
+    def update(_self: HostAdm, host: int, index: int, _settings: t.Mapping[str, str]) -> None:
+        tree.attributes(f"{node}sess-{host}:{index}", targetname=target, portal_type="ipv4")
+        tree.attributes(f"{node}conn-{host}:{index}:0", ipaddress="192.168.1.12", port=3260)
+
+    def chap(_self: HostAdm, _host: int) -> t.List[ChapEntry]:
+        return [ChapEntry(4, "local", *table.read_text("utf-8").split())] if table.exists() else []
+
+    def set_chap(_self: HostAdm, _host: int, _index: t.Optional[int], _kind: str, username: str, password: str) -> None:
+        table.write_text(f"{username} {password}", "utf-8")
+
+    for name, hands in (("new_flash_node", lambda self, host, portal_type: 2), ("update_flash_node", update), ("chap", chap), ("set_chap", set_chap)):
+        stage.patch.setattr(HostAdm, name, hands)
+    stage.patch.setattr(stage.module, "HostTask", lambda params: HostTask(params, sys=tree.sys))
+    stage.right = {"host": "6", "flash_nodes": [{"target": target, "portal": "192.168.1.12"}], "timeout": 1}
+    stage.instead = {"chap": {"host": "6", "chap": [{"index": 4, "username": "host1", "password": "plain-secret-of-host"}], "secrets_in_arguments": True}}
+    stage.bounded = True
+
+
+def _host_info(stage: Stage) -> None:
+    tree = Tree(stage.folder)
+    tree.session(1, 12, ONE)
+    look = stage.module.look
+    stage.patch.setattr(stage.module, "look", lambda params: look(params, tree.sys))
+    stage.right = {"hosts": ["12"]}
+
+
+def _firmware_info(stage: Stage) -> None:
+    tree, look = Tree(stage.folder), stage.module.look
+    stage.patch.setattr(stage.module, "look", lambda secrets, hidden: look(secrets, hidden, tree.sys, tree.proc))
 
 
 def _session_info(stage: Stage) -> None:
@@ -217,12 +272,13 @@ def _tgt_target(stage: Stage) -> None:
 
 
 STAGES: t.Dict[str, t.Callable[[Stage], None]] = {
-    "iscsi_config": _config, "iscsi_db": _db, "iscsi_discovery": _discovery, "iscsi_iface": _iface, "iscsi_node": _node, "iscsi_session": _session,
-    "iscsi_session_info": _session_info, "lio_target": _lio_target, "multipath_conf": _multipath_conf, "multipath_info": _multipath_info,
+    "iscsi_config": _config, "iscsi_db": _db, "iscsi_discovery": _discovery, "iscsi_firmware_info": _firmware_info, "iscsi_host": _host,
+    "iscsi_host_info": _host_info, "iscsi_iface": _iface, "iscsi_node": _node, "iscsi_session": _session, "iscsi_session_info": _session_info,
+    "lio_target": _lio_target, "multipath_conf": _multipath_conf, "multipath_info": _multipath_info,
     "tgt_target": _tgt_target,
 }
-#: modules that only look, and one that finds nothing to do without a session
-LOOKING = ("iscsi_session", "iscsi_session_info", "multipath_info")
+#: modules that only look
+LOOKING = ("iscsi_firmware_info", "iscsi_host_info", "iscsi_session_info", "multipath_info")
 
 
 @pytest.fixture(params=MODULES)
@@ -242,7 +298,7 @@ def test_what_is_right_is_done(stage: Stage) -> None:
             continue
         done = stage.run(options)
         assert not done.get("failed"), done["msg"]
-        assert (done["changed"] and stage.files() != before) is (stage.name not in LOOKING)
+        assert (done["changed"] and stage.files() != before) is (stage.name not in LOOKING and "sids" not in options)
 
 
 # wrong by their type
@@ -260,7 +316,7 @@ def wrong_values(entry: Spec) -> t.List[t.Any]:
     kind = entry.get("type", "str")
     by_type: t.Dict[str, t.List[t.Any]] = {
         "bool": ["perhaps", 7, 0.5, [], {"a": 1}],
-        "int": ["many", "", "1.5", 1.5, "inf", float("-inf"), float("nan"), [1], {"a": 1}],
+        "int": ["many", "", "1.5", 1.5, True, "inf", float("-inf"), float("nan"), [1], {"a": 1}],
         "float": ["soon", "", [1.0], {"a": 1}],
         "dict": ["no mapping", 5, True, 1.5, [], [1], ["a", "b"]],
         "list": [{"a": 1}] if entry.get("elements") in ("dict", "int") else [],
@@ -271,7 +327,7 @@ def wrong_values(entry: Spec) -> t.List[t.Any]:
     if "options" in entry:
         found += [{"colour": "blue"}] if kind == "dict" else [[{"colour": "blue"}], [5], [True], ["x"], [["x"]], [None], "x", 5]
     if kind == "list" and entry.get("elements") == "int":
-        found += ["many", ["1", "many"], [[1]], [{"a": 1}], "inf", ["1", "Infinity"]]
+        found += ["many", ["1", "many"], [[1]], [{"a": 1}], [True], "inf", ["1", "Infinity"]]
     return found
 
 
@@ -327,7 +383,16 @@ MEANINGLESS: t.Dict[str, t.Sequence[t.Tuple[str, t.Sequence[t.Any]]]] = {
         ("nodes.target", NAMES), ("nodes.portals", [[], *PORTALS]), ("nodes.ifaces", [[], *IFACES]), ("nr_sessions", [0, -1, 2**40]),
         ("settings", RECORDS), ("auth.username", SECRETS), ("auth.password", SECRETS), ("auth.username_in", SECRETS),
         ("auth.password_in", [*SECRETS, AUTH["password"]]), ("timeout", TIMES), ("root", PLACES)],
-    "iscsi_session": [("sids", [[-1]]), ("timeout", TIMES)],
+    "iscsi_firmware_info": [("secrets", [True])],
+    "iscsi_host": [
+        ("host", ["", "7", "12", "00:00:00:00:00:00", "eth0"]), ("chap", [[{}], [{"username": "u"}], [{"password": "x"}]]), ("chap.index", [-1, 2048]),
+        ("chap.username", ["a\nb", " a"]), ("chap.password", ["", "a" * 256, " a"]), ("flash_nodes.target", NAMES),
+        ("flash_nodes.portal", ["", "array.example.org", "192.0.2.1:0"]), ("flash_nodes.index", [-1, 99]),
+        ("flash_nodes.settings", [{"flashnode.colour": 1}, {"flashnode.session.tpgt": "abc"}, {"": 1}]), ("timeout", TIMES)],
+    "iscsi_host_info": [("hosts", [["7"], [""], ["eth0"]])],
+    "iscsi_session": [
+        ("sids", [[-1]]), ("targets", [[""], ["a\nb"], ['a"b']]), ("disk_settings", [{}]), ("disk_settings.timeout", [-1, 2**40]),
+        ("disk_settings.max_retries", [-2, 6]), ("disk_settings.queue_depth", [0, -1, 2**40]), ("timeout", TIMES)],
     "iscsi_session_info": [],
     "lio_target": [
         ("name", NAMES), ("backstores.name", ["", "a/b", "a b"]), ("backstores.type", ["", "floppy"]), ("backstores.path", ["", "relative"]),
