@@ -20,9 +20,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class CheckedModule(AnsibleModule):
     """An AnsibleModule that says a sentence where ansible-core ends with a traceback.
 
-    That is where it looks for options inside of a number or a boolean, and where it makes an integer of what is infinite: here they become
-    texts, and of those ansible-core says what is wrong. And it is where it logs a text that is no Unicode. A boolean, which it takes for an
-    integer, becomes a text, too.
+    That is where it looks for options inside of a number or a boolean, and where it makes an integer of what is infinite or a list: here they
+    become texts, and of those ansible-core says what is wrong. And it is where it logs a text that is no Unicode. Booleans and some lists, which
+    it takes for integers, become texts, too.
     """
 
     def __init__(self, argument_spec: t.Mapping[str, t.Any], **more: t.Any) -> None:
@@ -42,11 +42,13 @@ class CheckedModule(AnsibleModule):
 
 def _make_readable(spec: t.Mapping[str, t.Any], params: t.Dict[str, t.Any]) -> None:
     for option, entry in spec.items():
-        value = params.get(option)
-        if isinstance(value, list):
+        value, kind = params.get(option), entry.get("type")
+        if kind == "list" and entry.get("elements") == "int" and isinstance(value, str):
+            params[option] = value = value.split(",")  # as ansible-core does, which then looks at each
+        if isinstance(value, list) and (kind == "list" or entry.get("options")):
             value[:] = [_readable(entry, one, entry.get("elements")) for one in value]
         elif value is not None:
-            params[option] = _readable(entry, value, entry.get("elements") or entry.get("type"))
+            params[option] = _readable(entry, value, entry.get("elements") if kind == "list" else kind)
 
 
 def _readable(entry: t.Mapping[str, t.Any], value: t.Any, kind: t.Optional[str]) -> t.Any:
@@ -54,9 +56,15 @@ def _readable(entry: t.Mapping[str, t.Any], value: t.Any, kind: t.Optional[str])
         if not isinstance(value, dict):
             return str(value)
         _make_readable(entry["options"], value)
-    elif kind == "int" and (isinstance(value, bool) or str(value).strip().lower().lstrip("+-") in ("inf", "infinity")):
+    elif kind == "int" and not _may_be_number(value):
         return f"no number: {value}"
     return value
+
+
+def _may_be_number(value: t.Any) -> bool:
+    if isinstance(value, (bool, list, dict)):
+        return False
+    return str(value).strip().lower().lstrip("+-") not in ("inf", "infinity")
 
 
 class SettingsModule(CheckedModule):

@@ -71,6 +71,8 @@ NESTED = {"auth": {"type": "dict", "options": {"name": {"type": "str"}, "port": 
     pytest.param({"count": "inf"}, id="an infinite number"),
     pytest.param({"auth": {"port": float("inf")}}, id="an infinite number inside"),
     pytest.param({"count": True}, id="a boolean for a number"),
+    pytest.param({"count": [0, [7], 0]}, id="a list that it takes for 7"),
+    pytest.param({"count": [2**63, None, None]}, id="a list that is too much for it"),
     pytest.param({"path": "\udc80"}, id="no Unicode"),
 ])
 def test_what_ansible_core_breaks_off_at_is_refused_in_a_sentence(options: t.Dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +84,8 @@ def test_what_ansible_core_breaks_off_at_is_refused_in_a_sentence(options: t.Dic
 
 
 def test_what_is_right_stays_as_it_is() -> None:
-    options = {"auth": {"name": "5", "port": 5}, "count": "7", "nodes": [{"auth": {"name": "x"}}, {"auth": "name=y"}]}
+    options = {"auth": {"name": "5", "port": 5}, "count": "7", "nodes": [{"auth": {"name": "x"}}, {"auth": "name=y"}], "numbers": "7,8", "words": "a, b"}
     with patch_module_args(options):
-        params = CheckedModule(NESTED).params
-    assert params == {"auth": {"name": "5", "port": 5}, "count": 7, "nodes": [{"auth": {"name": "x"}}, {"auth": {"name": "y"}}]}
+        params = CheckedModule({**NESTED, "numbers": {"type": "list", "elements": "int"}, "words": {"type": "list", "elements": "str"}}).params
+    assert params == {"auth": {"name": "5", "port": 5}, "count": 7, "nodes": [{"auth": {"name": "x"}}, {"auth": {"name": "y"}}], "numbers": [7, 8],
+                      "words": ["a", " b"]}

@@ -316,7 +316,7 @@ def wrong_values(entry: Spec) -> t.List[t.Any]:
     kind = entry.get("type", "str")
     by_type: t.Dict[str, t.List[t.Any]] = {
         "bool": ["perhaps", 7, 0.5, [], {"a": 1}],
-        "int": ["many", "", "1.5", 1.5, True, "inf", float("-inf"), float("nan"), [1], {"a": 1}],
+        "int": ["many", "", "1.5", 1.5, True, "inf", float("-inf"), float("nan"), [1], [0, [7], 0], [2**63, None, None], {"a": 1}],
         "float": ["soon", "", [1.0], {"a": 1}],
         "dict": ["no mapping", 5, True, 1.5, [], [1], ["a", "b"]],
         "list": [{"a": 1}] if entry.get("elements") in ("dict", "int") else [],
@@ -327,7 +327,7 @@ def wrong_values(entry: Spec) -> t.List[t.Any]:
     if "options" in entry:
         found += [{"colour": "blue"}] if kind == "dict" else [[{"colour": "blue"}], [5], [True], ["x"], [["x"]], [None], "x", 5]
     if kind == "list" and entry.get("elements") == "int":
-        found += ["many", ["1", "many"], [[1]], [{"a": 1}], [True], "inf", ["1", "Infinity"]]
+        found += ["many", ["1", "many"], [[1]], [{"a": 1}], [True], "inf", "1,inf", ["1", "Infinity"]]
     return found
 
 
