@@ -198,14 +198,14 @@ problems:
       remedy: lvchange --refresh xenGuests/noc1
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import converge
 from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.activation import ActivationTask
+from ansible_collections.lunar.iscsi.plugins.module_utils._module import CheckedModule
 
 
 def main() -> None:
     """Read LVM's report, look who uses what, activate or deactivate, read again."""
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "volumes": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["active", "inactive"], "default": "active"},

@@ -28,6 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
+from ansible_collections.lunar.iscsi.plugins.module_utils._lvm.activation import ActivationTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._multipath.daemon import Daemon
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import rescan
@@ -38,6 +39,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm_h
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.logout import LogoutTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.lio_task import TargetTask
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._lvm.fake_lvm import FakeLvm
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._lvm.test_activation import Clock
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._multipath.test_conf_task import stand_in
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._targets.fake_tgtd import FakeTgtd
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._targets.lio_builders import Host as LioHost
@@ -234,6 +237,14 @@ def _lio_target(stage: Stage) -> None:
     stage.bounded = True
 
 
+def _lvm_activation(stage: Stage) -> None:
+    lvm, clock = FakeLvm(stage.folder), Clock()
+    stage.patch.setattr(stage.module, "ActivationTask", lambda params, **more: ActivationTask(
+        params, runner=lvm, host=lvm.host, devices_file=str(stage.folder / "system.devices"), clock=clock, sleep=clock.sleep, **more))
+    stage.right = {"volumes": ["xenGuests"]}
+    stage.bounded = True
+
+
 def _multipath_conf(stage: Stage) -> None:
     host = stand_in(stage.folder, stage.patch)
     matches = {"devnode": ["^sda$"], "devices": [{"vendor": "IET", "product": "VIRTUAL-DISK"}]}
@@ -274,7 +285,7 @@ def _tgt_target(stage: Stage) -> None:
 STAGES: t.Dict[str, t.Callable[[Stage], None]] = {
     "iscsi_config": _config, "iscsi_db": _db, "iscsi_discovery": _discovery, "iscsi_firmware_info": _firmware_info, "iscsi_host": _host,
     "iscsi_host_info": _host_info, "iscsi_iface": _iface, "iscsi_node": _node, "iscsi_session": _session, "iscsi_session_info": _session_info,
-    "lio_target": _lio_target, "multipath_conf": _multipath_conf, "multipath_info": _multipath_info,
+    "lio_target": _lio_target, "lvm_activation": _lvm_activation, "multipath_conf": _multipath_conf, "multipath_info": _multipath_info,
     "tgt_target": _tgt_target,
 }
 #: modules that only look
@@ -402,6 +413,9 @@ MEANINGLESS: t.Dict[str, t.Sequence[t.Tuple[str, t.Sequence[t.Any]]]] = {
         ("portal_groups.luns.backstore", ["", "none"]), ("portal_groups.luns.alua_group", ["none"]), ("portal_groups.attributes", [{"a/b": 1}]),
         ("portal_groups.parameters", [{"a/b": 1}]), ("acls.initiator", NAMES), ("acls.tags", [[9]]), ("acls.luns.lun", [-1, 9]),
         ("save_file", ["relative", "/a\0b"])],
+    "lvm_activation": [
+        ("volumes", [[""], ["a b"], ["a/b/c"], ["xenGuests/"], ["/dev/sda"], ["no-such-group"], ["-a"]]),
+        ("devices", [["relative"], [""]]), ("timeout", TIMES)],
     "multipath_conf": [
         ("path", ["", "/etc/passwd", "relative"]), ("defaults", [{"colour": "blue"}, {"polling_interval": "soon"}, {"user_friendly_names": "a\nb"}]),
         ("overrides", [{"colour": "blue"}]), ("protocols", [[{"colour": "blue"}]]),
