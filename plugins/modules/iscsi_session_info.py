@@ -155,30 +155,12 @@ sessions:
       type: dict
       returned: always
       contains:
-        name:
-          description: Name of the iface record, V(default) if none was given.
-          type: str
-          returned: always
-        transport:
-          description: Driver of the session, such as V(tcp) or V(iser).
-          type: str
-          returned: always
-        netdev:
-          description: Network interface that the session is bound to.
-          type: str
-          returned: always
-        hwaddress:
-          description: Hardware address that the session is bound to.
-          type: str
-          returned: always
-        ipaddress:
-          description: Address of this host in the session.
-          type: str
-          returned: always
-        initiatorname:
-          description: Initiator name that the login was done with.
-          type: str
-          returned: always
+        name: {description: "Name of the iface record, V(default) if none was given.", type: str, returned: always}
+        transport: {description: "Driver of the session, such as V(tcp) or V(iser).", type: str, returned: always}
+        netdev: {description: Network interface that the session is bound to., type: str, returned: always}
+        hwaddress: {description: Hardware address that the session is bound to., type: str, returned: always}
+        ipaddress: {description: Address of this host in the session., type: str, returned: always}
+        initiatorname: {description: Initiator name that the login was done with., type: str, returned: always}
     state:
       description:
         - V(LOGGED_IN), V(FAILED) while the connection is lost and is being made again, V(FREE) once
@@ -207,75 +189,27 @@ sessions:
       elements: dict
       returned: always
       contains:
-        cid:
-          description: Connection id.
-          type: int
-          returned: always
-        portal:
-          description: Where it is connected now.
-          type: str
-          returned: always
-        persistent_portal:
-          description: The portal that the login was asked for.
-          type: str
-          returned: always
-        state:
-          description: V(up), V(down) or V(failed). Kernels before 5.7 do not tell.
-          type: str
-          returned: always
+        cid: {description: Connection id., type: int, returned: always}
+        portal: {description: Where it is connected now., type: str, returned: always}
+        persistent_portal: {description: The portal that the login was asked for., type: str, returned: always}
+        state: {description: "V(up), V(down) or V(failed). Kernels before 5.7 do not tell.", type: str, returned: always}
     negotiated:
       description: What initiator and target agreed upon. Lengths are in bytes.
       type: dict
       returned: always
       contains:
-        header_digest:
-          description: V(CRC32C) or V(None).
-          type: str
-          returned: always
-        data_digest:
-          description: V(CRC32C) or V(None).
-          type: str
-          returned: always
-        max_recv_data_segment_length:
-          description: Longest data segment that this host takes.
-          type: int
-          returned: always
-        max_xmit_data_segment_length:
-          description: Longest data segment that the target takes.
-          type: int
-          returned: always
-        first_burst_length:
-          description: Most data that may be sent without being asked for.
-          type: int
-          returned: always
-        max_burst_length:
-          description: Most data in one burst.
-          type: int
-          returned: always
-        immediate_data:
-          description: Whether a command may carry data itself.
-          type: bool
-          returned: always
-        initial_r2t:
-          description: Whether data waits for the target's first request.
-          type: bool
-          returned: always
-        max_outstanding_r2t:
-          description: How many requests of the target may be open for one command.
-          type: int
-          returned: always
-        data_pdu_in_order:
-          description: Whether the PDUs of a burst come in order.
-          type: bool
-          returned: always
-        data_sequence_in_order:
-          description: Whether the bursts of a command come in order.
-          type: bool
-          returned: always
-        error_recovery_level:
-          description: Error recovery level, 0 to 2.
-          type: int
-          returned: always
+        header_digest: {description: V(CRC32C) or V(None)., type: str, returned: always}
+        data_digest: {description: V(CRC32C) or V(None)., type: str, returned: always}
+        max_recv_data_segment_length: {description: Longest data segment that this host takes., type: int, returned: always}
+        max_xmit_data_segment_length: {description: Longest data segment that the target takes., type: int, returned: always}
+        first_burst_length: {description: Most data that may be sent without being asked for., type: int, returned: always}
+        max_burst_length: {description: Most data in one burst., type: int, returned: always}
+        immediate_data: {description: Whether a command may carry data itself., type: bool, returned: always}
+        initial_r2t: {description: "Whether data waits for the target's first request.", type: bool, returned: always}
+        max_outstanding_r2t: {description: How many requests of the target may be open for one command., type: int, returned: always}
+        data_pdu_in_order: {description: Whether the PDUs of a burst come in order., type: bool, returned: always}
+        data_sequence_in_order: {description: Whether the bursts of a command come in order., type: bool, returned: always}
+        error_recovery_level: {description: "Error recovery level, 0 to 2.", type: int, returned: always}
     timeouts:
       description: Timers, in seconds.
       type: dict
@@ -285,22 +219,10 @@ sessions:
           description: How long a lost session may take to come back before I/O fails (C(node.session.timeo.replacement_timeout)).
           type: int
           returned: always
-        abort_tmo:
-          description: How long aborting a command may take.
-          type: int
-          returned: always
-        lu_reset_tmo:
-          description: How long resetting a LUN may take.
-          type: int
-          returned: always
-        tgt_reset_tmo:
-          description: How long resetting the target may take.
-          type: int
-          returned: always
-        ping_tmo:
-          description: How long a ping may take (C(node.conn[0].timeo.noop_out_timeout)).
-          type: int
-          returned: always
+        abort_tmo: {description: How long aborting a command may take., type: int, returned: always}
+        lu_reset_tmo: {description: How long resetting a LUN may take., type: int, returned: always}
+        tgt_reset_tmo: {description: How long resetting the target may take., type: int, returned: always}
+        ping_tmo: {description: "How long a ping may take (C(node.conn[0].timeo.noop_out_timeout)).", type: int, returned: always}
         recv_tmo:
           description: How long the connection is silent before it is pinged (C(node.conn[0].timeo.noop_out_interval)).
           type: int
@@ -310,52 +232,22 @@ sessions:
       type: dict
       returned: always
       contains:
-        username:
-          description: Name of this initiator.
-          type: str
-          returned: always
-        username_in:
-          description: Name the target showed.
-          type: str
-          returned: always
+        username: {description: Name of this initiator., type: str, returned: always}
+        username_in: {description: Name the target showed., type: str, returned: always}
     luns:
       description: The SCSI devices of the session, disks and others.
       type: list
       elements: dict
       returned: always
       contains:
-        lun:
-          description: Number of the LUN.
-          type: int
-          returned: always
-        address:
-          description: SCSI address, as C(host:channel:target:lun).
-          type: str
-          returned: always
-        type:
-          description: SCSI peripheral device type, V(0) for a disk, V(12) for the controller that C(tgt) shows as LUN 0.
-          type: int
-          returned: always
-        device:
-          description: The block device.
-          type: str
-          returned: always
-        state:
-          description: State of the device, such as V(running), V(blocked) or V(transport-offline).
-          type: str
-          returned: always
-        vendor:
-          description: Vendor, as the LUN tells it.
-          type: str
-          returned: always
-        model:
-          description: Product, as the LUN tells it.
-          type: str
-          returned: always
-        size:
-          description: Size in bytes.
-          type: int
-          returned: always
+        lun: {description: Number of the LUN., type: int, returned: always}
+        address: {description: "SCSI address, as C(host:channel:target:lun).", type: str, returned: always}
+        type: {description: "SCSI peripheral device type, V(0) for a disk, V(12) for the controller that C(tgt) shows as LUN 0.", type: int, returned: always}
+        device: {description: The block device., type: str, returned: always}
+        state: {description: "State of the device, such as V(running), V(blocked) or V(transport-offline).", type: str, returned: always}
+        vendor: {description: "Vendor, as the LUN tells it.", type: str, returned: always}
+        model: {description: "Product, as the LUN tells it.", type: str, returned: always}
+        size: {description: Size in bytes., type: int, returned: always}
     explanation:
       description: What befell the session, in words.
       type: dict
@@ -374,10 +266,7 @@ sessions:
           - {age: 12.3, cid: 0, meaning: the target closed the connection, message: detected conn error (1020), name: ISCSI_ERR_TCP_CONN_CLOSE,
              number: 1020, time: "2026-11-21T17:40:30Z"}
       contains:
-        summary:
-          description: All of this in one or two sentences.
-          type: str
-          returned: always
+        summary: {description: All of this in one or two sentences., type: str, returned: always}
         recovery:
           description:
             - V(none) for a session that has nothing to recover from, V(waiting) while the connection is being made again and I/O waits, V(over) once
@@ -397,18 +286,9 @@ sessions:
           type: dict
           returned: always
           contains:
-            name:
-              description: V(recovery_tmo) or V(recv_tmo), as in RV(sessions[].timeouts).
-              type: str
-              returned: always
-            setting:
-              description: The setting of the record that it comes from.
-              type: str
-              returned: always
-            seconds:
-              description: How long it runs.
-              type: int
-              returned: always
+            name: {description: "V(recovery_tmo) or V(recv_tmo), as in RV(sessions[].timeouts).", type: str, returned: always}
+            setting: {description: The setting of the record that it comes from., type: str, returned: always}
+            seconds: {description: How long it runs., type: int, returned: always}
             remaining:
               description:
                 - How many seconds of V(recovery_tmo) are left at least. It is counted from an error in the kernel's log. Where one error followed another,
@@ -432,30 +312,12 @@ sessions:
                   long ago may be some seconds off.
               type: str
               returned: always
-            age:
-              description: How many seconds ago.
-              type: float
-              returned: always
-            cid:
-              description: Connection id. V(null) where the message is about the session.
-              type: int
-              returned: always
-            message:
-              description: The words of the kernel.
-              type: str
-              returned: always
-            number:
-              description: Number of the connection error, such as V(1020). V(null) where the message is none.
-              type: int
-              returned: always
-            name:
-              description: The kernel's name for that number. Open-iscsi's documentation counts them without the 1000.
-              type: str
-              returned: always
-            meaning:
-              description: What the message means, V(null) where there is nothing to add to the words of the kernel.
-              type: str
-              returned: always
+            age: {description: How many seconds ago., type: float, returned: always}
+            cid: {description: Connection id. V(null) where the message is about the session., type: int, returned: always}
+            message: {description: The words of the kernel., type: str, returned: always}
+            number: {description: "Number of the connection error, such as V(1020). V(null) where the message is none.", type: int, returned: always}
+            name: {description: "The kernel's name for that number. Open-iscsi's documentation counts them without the 1000.", type: str, returned: always}
+            meaning: {description: "What the message means, V(null) where there is nothing to add to the words of the kernel.", type: str, returned: always}
     statistics:
       description:
         - The counters of the session by the names that C(iscsiadm) prints, those of the transport (such as C(eh_abort_cnt)) beside those that all have.
