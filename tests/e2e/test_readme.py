@@ -120,7 +120,8 @@ def a_target_in_user_space(text: str, lab: t.Mapping[str, t.Any], shell: Shell, 
     shell("target", "DEBIAN_FRONTEND=noninteractive apt-get install -qy tgt >/dev/null")
     assert play(text, lab, folder, "target") == 1
     shown = shell("target", "tgtadm --lld iscsi --op show --mode target")
-    for line in (r"Target 1: iqn\.2026-11\.org\.example:disk3", r" +Backing store path: /srv/disk3", r" +Size: 1074 MB, Block size: 512", " +host1", r" +192\.168\.56\.0/24"):
+    for line in (r"Target 1: iqn\.2026-11\.org\.example:disk3", r" +Backing store path: /srv/disk3", r" +Size: 1074 MB, Block size: 512", " +host1",
+                 r" +192\.168\.56\.0/24"):
         assert re.search(rf"^{line}$", shown, re.MULTILINE), f"{line}: {shown}"
     assert shell("target", "stat --format %s /srv/disk3") == f"{1 << 30}\n"
     assert play(text, lab, folder, "target") == 0
