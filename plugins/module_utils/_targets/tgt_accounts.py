@@ -87,12 +87,16 @@ def _to_make(desired: t.Mapping[str, Target], given: t.Container[str], found: Fo
         for user in {*live.accounts, live.outgoing} - {""}:
             owners.setdefault(user, []).append(live.name)
     made: t.Dict[str, str] = {}
+    every: t.Dict[str, t.Tuple[str, str]] = {}
     for target in desired.values():
         lost = [user for user in (*target.incoming, target.outgoing) if user and user not in owners and user not in target.secrets]
         if lost:
             raise HostError(f"target {target.name}", f"had the account {lost[0]!r}, which tgtd has no more, and its secret is not known",
                             "Name its accounts (option accounts)")
         for user, secret in target.secrets.items():
+            if every.setdefault(user, (secret, target.name))[0] != secret:
+                raise HostError(f"target {target.name}", f"has another secret for the account {user!r} than target {every[user][1]}",
+                                "tgtd has one secret for an account name; name the accounts of both (option accounts)")
             if user in owners and not _differs(user, secret, owners[user], given, found):
                 continue
             others = [name for name in owners.get(user, ()) if name not in desired]
@@ -106,10 +110,11 @@ def _to_make(desired: t.Mapping[str, Target], given: t.Container[str], found: Fo
 
 def _differs(user: str, secret: str, owners: t.Sequence[str], given: t.Container[str], found: Found) -> bool:
     """Whether tgtd may have another secret for an account that is there."""
-    if any(f"account {user}" in found.doubts(name) for name in owners):
+    if any(f"account {user}" in doubts for doubts in found.begun.doubts.values()):
         return True
-    known = [found.known(name) for name in owners] if user in given else []
-    return user in given and {one.secrets.get(user) for one in known if one is not None} != {secret}
+    known = [found.known(name) for name in owners]
+    secrets = {one.secrets.get(user) for one in known if one is not None}
+    return (secrets if user in given else secrets - {None}) != {secret}
 
 
 def _moves(tid: int, was: LiveTarget, target: Target, made: t.Container[str]) -> t.Tuple[t.List[Op], t.List[Op]]:
