@@ -53,13 +53,18 @@ class Lock:
 
 
 def apply_steps(steps: t.Sequence[Step], control: Control) -> None:
-    """Do the steps in their order. Where one fails, targets that this call made are taken away again, into which nobody could log in yet."""
+    """Do the steps in their order. Where one fails, targets that this call made are taken away again, into which nobody could log in yet, and
+    tgtd listens again where it did before that step."""
     made: t.Dict[int, str] = {}
+    moved: t.List[Request] = []
     done: t.List[str] = []
     try:
         for step in steps:
+            moved.clear()
             for op in step.work:
                 _do(op, control)
+                if isinstance(op, Request) and op.mode == "portal":
+                    moved.append(op)
                 if isinstance(op, Request) and (op.mode, op.op) == ("target", "new"):
                     made[op.tid] = op.lld
             if step.action == "set who may log in to":
@@ -67,6 +72,7 @@ def apply_steps(steps: t.Sequence[Step], control: Control) -> None:
             done.append(str(step))
     except IscsiError as error:
         error.facts.update(done=done, taken_back=_take_back(made, control))
+        _listen_as_before(moved, control)
         raise
 
 
@@ -79,6 +85,14 @@ def _take_back(made: t.Mapping[int, str], control: Control) -> t.List[int]:
         except IscsiError:
             continue  # the error that brought us here is the one to tell
     return gone
+
+
+def _listen_as_before(moved: t.Sequence[Request], control: Control) -> None:
+    for request in reversed(moved):
+        try:
+            control.ask(request._replace(op="delete" if request.op == "new" else "new"))
+        except IscsiError:
+            continue  # the next run comes back to it
 
 
 def _do(op: Op, control: Control) -> None:

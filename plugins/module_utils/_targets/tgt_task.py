@@ -26,7 +26,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live impo
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_plan import make_plan
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import check_here, parse_shown, read_service
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import read_portals, read_service
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import FOLDER, MAIN, SavedFiles, read_saved
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted, parse_wanted
@@ -46,7 +46,6 @@ class TgtTask:
         self._main, self._fstab, self._lock, self._notes = main, fstab, lock, notes
 
     def read(self) -> Found:
-        check_here(self.wanted.portals or ())
         text = self.control.ask(Request("target", "show", "", ALL_TARGETS))
         names = parse_names(self.control.ask(Request("lld", "show"))) if has_sessions(text) else None
         live = {one.name: one for one in parse_targets(text, names)}
@@ -61,7 +60,7 @@ class TgtTask:
             live, parse_system(self.control.ask(Request("system", "show", "", ALL_TARGETS))), saved,
             {name: self._parameters(live[name], saved) for name in self.wanted.targets if name in live}, files,
             {path: _users(path) for path, file in files.items() if file.kind == "block" and path not in known},
-            parse_shown(self.control.ask(Request("portal", "show"))) if self.wanted.portals is not None else (),
+            read_portals(self.control, self.wanted.portals) if self.wanted.portals is not None else (),
             read_service() if self.wanted.portals is not None and self.wanted.save and self.wanted.boots else None)  # fmt: skip
 
     def _notes_folder(self) -> str:

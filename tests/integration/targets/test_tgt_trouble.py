@@ -304,18 +304,57 @@ def test_portals_come_and_go_under_a_session(gateway: Gateway) -> None:
         probe.bind(("127.0.0.1", 0))
         other = f"127.0.0.1:{probe.getsockname()[1]}"
 
-    def shown() -> t.List[str]:
-        return sorted(line.split(": ")[1] for line in gateway.tgt.adm("--op", "show", "--mode", "portal").splitlines())
-
     with gateway.session() as sid:
         for portals in ([gateway.tgt.portal, other], [other]):
             assert gateway.run(portals=portals)["changed"]
-            assert shown() == sorted(f"{portal},1" for portal in portals)
+            assert portals_of(gateway) == sorted(portals)
             assert gateway.sids() == [sid]
             assert not gateway.run(portals=portals)["changed"]
     assert not gateway.lets_in()
     assert subprocess.run(["iscsi-inq", f"iscsi://{other}/{NAME}/1"], check=False, capture_output=True, timeout=20).returncode == 0
-    before = shown()
+    before = portals_of(gateway)
     with pytest.raises(HostError, match="cannot be listened on"):
         gateway.run(portals=["192.0.2.77:3260"])
-    assert shown() == before
+    assert portals_of(gateway) == before
+
+
+def portals_of(gateway: Gateway) -> t.List[str]:
+    """Where tgtd listens."""
+    return sorted(line.split(": ")[1].rpartition(",")[0] for line in gateway.tgt.adm("--op", "show", "--mode", "portal").splitlines())
+
+
+def every_address(gateway: Gateway) -> str:
+    """tgtd as after installation: it listens on all addresses. The portal."""
+    every = f"0.0.0.0:{gateway.tgt.port}"
+    gateway.tgt.adm("--op", "delete", "--mode", "portal", "--param", f"portal={gateway.tgt.portal}")
+    gateway.tgt.adm("--op", "new", "--mode", "portal", "--param", f"portal={every}")
+    return every
+
+
+def test_a_port_that_another_has(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    every = every_address(gateway)
+    with socket.create_server(("127.0.0.1", 0)) as taken, gateway.session() as sid:
+        with pytest.raises(HostError, match="cannot be listened on: Address already in use") as caught:
+            gateway.run(portals=["127.0.0.2:3261", f"127.0.0.1:{taken.getsockname()[1]}"])
+        assert "ss -ltn" in caught.value.remedy
+        assert portals_of(gateway) == [every] and gateway.sids() == [sid]
+
+
+def test_what_tgtd_let_go_of_is_taken_again(gateway: Gateway) -> None:
+    """To listen on every address it lets go of the one that it has; another program has the port on a third, which only tgtd finds out."""
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    with socket.create_server(("127.0.0.2", gateway.tgt.port)), gateway.session() as sid:
+        with pytest.raises(HostError, match="does not accept the request"):
+            gateway.run(portals=[f"0.0.0.0:{gateway.tgt.port}", "127.0.0.3:3261"])
+        assert portals_of(gateway) == [gateway.tgt.portal] and gateway.sids() == [sid]
+    assert gateway.lets_in()
+
+
+def test_one_address_of_all_at_the_same_port(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    every = every_address(gateway)
+    with gateway.session() as sid:
+        for portals in ([gateway.tgt.portal], [every]):
+            assert gateway.run(portals=portals)["changed"] and not gateway.run(portals=portals)["changed"]
+            assert portals_of(gateway) == portals and gateway.sids() == [sid] and gateway.lets_in()
