@@ -209,6 +209,7 @@ options:
       - Where C(tgtd) listens, as C(address), C(address:port) or C([IPv6]:port). What is given here is all, and it is for all targets of this C(tgtd).
         Without it, what is set stays, which is every address and port 3260 after installation.
       - Sessions through a portal that goes stay up. It is saved as an addition to the service of systemd, not with another O(control_port) than 0.
+      - At boot, C(tgtd) waits for the network. It does without an address that is missing even then, until the task runs again.
     type: list
     elements: str
   control_port:

@@ -20,8 +20,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control i
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import FileOp, Op, Service
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import once
 
-#: unit files of distributions: Debian's, then that of RHEL and of SUSE
-UNITS = ("lib/systemd/system/tgt.service", "usr/lib/systemd/system/tgt.service", "usr/lib/systemd/system/tgtd.service", "lib/systemd/system/tgtd.service")
+#: unit files: the host's own instead of the distribution's, Debian's, then that of RHEL and of SUSE
+UNITS = tuple(f"{folder}/systemd/system/{name}" for name in ("tgt.service", "tgtd.service") for folder in ("etc", "lib", "usr/lib"))
 _EVERY = ("0.0.0.0", "::")  # noqa: S104 what tgtd listens on, not we
 _DROP_IN = "lunar-iscsi-portals.conf"
 _MARK = "# Written by the Ansible module lunar.iscsi.tgt_target."
@@ -100,11 +100,12 @@ def portal_steps(wanted: t.Optional[t.Sequence[Portal]], live: t.Sequence[Portal
     steps: t.List[Step] = []
     if gone or new:
         blocked = [one for one in new if any(_in_the_way(there, one) for there in gone)]
-        blocking = [there for there in gone if any(_in_the_way(there, one) for one in new)]
         ops: t.List[Op] = [_portal("new", one) for one in new if one not in blocked]
-        ops += [_portal("delete", there) for there in blocking]
-        ops += [_portal("new", one) for one in blocked]
-        ops += [_portal("delete", there) for there in gone if there not in blocking]
+        for one in blocked:
+            ops += [_portal("delete", there) for there in gone if _in_the_way(there, one)]
+            ops.append(_portal("new", one))
+            gone = [there for there in gone if not _in_the_way(there, one)]
+        ops += [_portal("delete", there) for there in gone]
         steps.append(Step("set portals of", "tgtd", _lines(live), _lines(wanted), ops))
     if service is None:
         return steps
@@ -121,8 +122,24 @@ def portal_steps(wanted: t.Optional[t.Sequence[Portal]], live: t.Sequence[Portal
 
 
 def _drop_in(portals: t.Sequence[Portal], command: str) -> str:
+    """A tgtd that is refused a portal at its start does without it (and from 1.0.97 on without those behind it), and without any it listens on
+    every address.
+
+    So it waits for addresses, and once it runs, what nobody asked for goes and what is missing is tried again.
+    """
     listen = ",".join(f"portal={one.address}" for one in sorted(portals))
-    return f"{_MARK}\n[Service]\nExecStart=\nExecStart={command} --iscsi {listen}\n"
+    lines = [_MARK, "[Unit]", "Wants=network-online.target", "After=network-online.target", "[Service]", "ExecStart=", f"ExecStart={command} --iscsi {listen}"]
+    lines += [_afterwards("delete", Portal(host)) for host in _EVERY if Portal(host) not in portals]
+    lines += [_afterwards("new", one) for one in sorted(portals)]
+    return "\n".join([*lines, ""])
+
+
+def _afterwards(op: str, one: Portal) -> str:
+    """A command of systemd that deletes a portal if it is there, or makes it if it is not; tgtd does without one that cannot be made."""
+    adm = "tgtadm --lld iscsi --mode portal --op"
+    there = f"{adm} show | grep -qF 'Portal: {one.address},'"
+    move = f"{adm} {op} --param portal={one.address}"
+    return f'ExecStartPost=/bin/sh -c "if {there}; then {move}; fi"' if op == "delete" else f'ExecStartPost=-/bin/sh -c "{there} || {move}"'
 
 
 def _portal(op: str, one: Portal) -> Request:

@@ -8,19 +8,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import random
+import shlex
 import socket
 import subprocess
 import sys
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals, portal_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import render
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Service
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import parse_wanted
 
 if t.TYPE_CHECKING:
@@ -358,3 +363,43 @@ def test_one_address_of_all_at_the_same_port(gateway: Gateway) -> None:
         for portals in ([gateway.tgt.portal], [every]):
             assert gateway.run(portals=portals)["changed"] and not gateway.run(portals=portals)["changed"]
             assert portals_of(gateway) == portals and gateway.sids() == [sid] and gateway.lets_in()
+
+
+@pytest.mark.parametrize("addresses, by_itself, afterwards", [
+    (["192.0.2.77"], ["0.0.0.0:3260", "[::]:3260"], []), (["127.0.0.2", "192.0.2.77"], ["127.0.0.2:3260"], ["127.0.0.2:3260"]),
+], ids=["alone", "beside another"])  # fmt: skip
+def test_an_address_that_is_missing_at_boot(tmp_path: Path, addresses: t.List[str], by_itself: t.List[str], afterwards: t.List[str]) -> None:
+    """On a host without a network, as systemd would start it: tgtd would listen on every address."""
+    step = portal_steps(parse_portals(addresses), (), Service("tgtd -f", "/drop-in"))[-1]
+    settings = [line.partition("=") for line in str(step.after).splitlines()]
+    (start,) = [command for key, _equals, command in settings if key == "ExecStart" and command]
+    environment = dict(os.environ, TGT_IPC_SOCKET=str(tmp_path / "socket"))
+    log = (tmp_path / "log").open("wb")
+    tgtd = subprocess.Popen(["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {start}"], env=environment, stdin=subprocess.DEVNULL,
+                            stdout=log, stderr=log)
+    inside = ["nsenter", "-t", str(tgtd.pid), "-n"]
+
+    def shown() -> t.List[str]:
+        show = ["tgtadm", "--lld", "iscsi", "--op", "show", "--mode", "portal"]
+        text = subprocess.run(show, env=environment, check=False, capture_output=True, text=True, timeout=20).stdout
+        return sorted(line.split(": ")[1].rpartition(",")[0] for line in text.splitlines())
+
+    def go_on() -> None:
+        """What systemd starts after it."""
+        for command in (command for key, _equals, command in settings if key == "ExecStartPost"):
+            subprocess.run([*inside, *shlex.split(command.lstrip("-"))], env=environment, check=not command.startswith("-"), capture_output=True, timeout=20)
+
+    try:
+        until = time.monotonic() + 10
+        while not shown() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert shown() == by_itself
+        go_on()
+        assert shown() == afterwards
+        subprocess.run([*inside, "ip", "address", "add", "192.0.2.77/32", "dev", "lo"], check=True, timeout=20)
+        go_on()
+        assert shown() == sorted(f"{address}:3260" for address in addresses)
+    finally:
+        tgtd.kill()
+        tgtd.wait(timeout=10)
+        log.close()

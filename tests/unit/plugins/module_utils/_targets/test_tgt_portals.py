@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal, parse_portal
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals, portal_steps
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals, portal_steps, read_service
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Service
 
 ADDRESSES = [f"{host}:{port}" for host in ("0.0.0.0", "192.0.2.1", "192.0.2.2", "[::]", "[fd00::1]") for port in (3260, 3261)]
 
@@ -60,3 +63,45 @@ def test_it_never_listens_nowhere_if_it_can_be_helped(live: t.FrozenSet[Portal],
                 now.add(one)
                 assert one_socket_each(now), f"the kernel refuses {one.address}"
     assert now == wanted and bool(steps) == (live != wanted)
+
+
+def unit_file(host: Path, name: str, command: str = "/usr/sbin/tgtd -f") -> None:
+    path = host / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"[Service]\nType=notify\nExecStart={command}\nExecStartPost=/usr/sbin/tgt-admin -e\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("names, command", [
+    (["lib/systemd/system/tgt.service"], "tgt 0"), (["usr/lib/systemd/system/tgtd.service"], "tgtd 0"), ([], ""),
+    (["lib/systemd/system/tgt.service", "etc/systemd/system/tgt.service"], "tgt 1"),
+    (["lib/systemd/system/tgt.service", "etc/systemd/system/tgtd.service"], "tgt 0"),
+], ids=["Debian", "RHEL", "none", "the host's own", "a second name"])  # fmt: skip
+def test_the_service(tmp_path: Path, names: t.List[str], command: str) -> None:
+    for number, name in enumerate(names):
+        unit_file(tmp_path, name, f"{os.path.basename(name).partition('.')[0]} {number}")
+    service = read_service(str(tmp_path))
+    assert (service.command, service.text) == (command, "")
+    if command:
+        assert service.drop_in == str(tmp_path / f"etc/systemd/system/{command.partition(' ')[0]}.service.d/lunar-iscsi-portals.conf")
+
+
+def test_saved_once() -> None:
+    service = Service("/usr/sbin/tgtd -f", "/drop-in")
+    wanted = [Portal("192.0.2.2"), Portal("192.0.2.1")]
+    (step,) = portal_steps(wanted, wanted, service)
+    assert "ExecStart=/usr/sbin/tgtd -f --iscsi portal=192.0.2.1:3260,portal=192.0.2.2:3260\n" in str(step.after)
+    assert "After=network-online.target\n" in str(step.after)
+    assert portal_steps(wanted[::-1], wanted, Service(service.command, service.drop_in, str(step.after))) == []
+    for command in ("", "/usr/sbin/tgtd -f --iscsi nop_interval=5"):
+        with pytest.raises(HostError):
+            portal_steps(wanted, wanted, Service(command, "/drop-in"))
+
+
+@pytest.mark.parametrize("portals, closed", [
+    (["192.0.2.1"], ["0.0.0.0:3260", "[::]:3260"]), (["0.0.0.0"], ["[::]:3260"]), (["0.0.0.0", "[::]"], []),
+    (["0.0.0.0:3261"], ["0.0.0.0:3260", "[::]:3260"]),
+])  # fmt: skip
+def test_what_tgtd_may_open_by_itself_is_closed(portals: t.List[str], closed: t.List[str]) -> None:
+    (step,) = portal_steps(parse_portals(portals), parse_portals(portals) or (), Service("tgtd", "/drop-in"))
+    lines = str(step.after).splitlines()
+    assert [line.rpartition("--op delete --param portal=")[2].partition(";")[0] for line in lines if "--op delete" in line] == closed
