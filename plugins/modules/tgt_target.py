@@ -68,6 +68,7 @@ options:
             description:
               - How C(tgtd) gets at it, such as V(rdwr), V(aio), V(sg), V(ssc), V(glfs), V(rbd) or V(null).
               - Without it, V(rdwr) for a disk, V(mmc) for a cd, V(ssc) for a tape, V(smc) for a changer and V(sg) for V(pt).
+                A cd, tape or changer takes no other.
             type: str
           bs_options:
             description: Options of the backing store, as C(key=value;key=value). More than one need O(save=false).

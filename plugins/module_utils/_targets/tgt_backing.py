@@ -12,14 +12,16 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostErr
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, FileOp, Found
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, WantedTarget
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, WantedTarget, check_kind
 
 _PACKAGES = {"glfs": "tgt-glusterfs", "rbd": "tgt-rbd"}
 
 
 def check_backing(subject: str, unit: Unit, backing: Backing, found: Found) -> None:
-    """Refuse a LUN that tgtd could not make, or that would end as an empty target. Raises ``HostError``, ``InUseError``."""
+    """Refuse a LUN that tgtd could not make, or that would end as an empty target. Raises ``HostError``, ``InputError``, ``InUseError``."""
     bs_type = unit.bs_type or ""
+    # once more, now that what the task does not say is taken from the LUN that is there
+    check_kind(subject, unit.kind or "disk", unit.bs_type, unit.path)
     known = found.system.bs_types
     if known and bs_type not in known:
         package = f"Install {_PACKAGES[bs_type]} (Debian) and restart tgtd" if bs_type in _PACKAGES else "Choose another"

@@ -32,6 +32,8 @@ _NUMBERS = {
     "DefaultTime2Retain": (0, 3600), "MaxConnections": (1, 65535),
 }  # fmt: skip
 _DIGESTS = ("HeaderDigest", "DataDigest")
+#: types whose backing store is always the same; they may be without a medium
+_OWN_STORE = ("cd", "tape", "changer")
 PARAMETERS = (*_NUMBERS, *_YES_NO, *_DIGESTS)
 
 
@@ -136,7 +138,7 @@ def _unit(option: Options, subject: str) -> Unit:
         raise InputError(f"{subject}: backing_store {path!r}", "is no file in a Gluster volume", "Write it as volume@server:path")
     if bs_type == "glfs" and option.get("flags"):
         raise InputError(f"{subject}: flags", "are for files of this host", "Leave them out; with them tgtd opens a file of Gluster for reading alone")
-    _check_kind(subject, kind or "disk", bs_type, path)
+    check_kind(subject, kind or "disk", bs_type, path)
     block = option.get("block_size")
     if block is not None and (block < 512 or block > 65536 or block & (block - 1)):
         raise InputError(f"{subject}: block_size", f"is {block}", "Give a power of two from 512 to 65536")
@@ -149,13 +151,17 @@ def _unit(option: Options, subject: str) -> Unit:
                                                 "revision")))  # fmt: skip
 
 
-def _check_kind(subject: str, kind: str, bs_type: t.Optional[str], path: str) -> None:
-    if not path and (kind not in ("cd", "tape", "changer") or bs_type == "null"):
-        raise InputError(f"{subject}: backing_store", "is missing", "Give any word" if bs_type == "null" else f"Name the file or device behind the {kind}")
+def check_kind(subject: str, kind: str, bs_type: t.Optional[str], path: str) -> None:
+    """Refuse a backing store that does not go with the type: tgtd takes another in silence, or ends, at once or when the LUN goes. ``InputError``."""
+    what, own = f"is {bs_type} for a {kind}", BS_TYPES[kind] if kind in _OWN_STORE else ""
     if bs_type is not None and (bs_type in ("sg", "bsg")) != (kind == "pt"):
-        raise InputError(f"{subject}: bs_type", f"is {bs_type} for a {kind}", "sg and bsg are for type pt, and type pt is for them")
-    if kind == "tape" and bs_type not in (None, "ssc"):
-        raise InputError(f"{subject}: bs_type", f"is {bs_type} for a tape", "tgtd always takes ssc for a tape; leave it out")
+        raise InputError(f"{subject}: bs_type", what, "sg and bsg are for type pt, and type pt is for them")
+    if own and bs_type not in (None, own):
+        raise InputError(f"{subject}: bs_type", what, f"tgtd always takes {own} for a {kind}; leave it out")
+    if not own and bs_type in map(BS_TYPES.get, _OWN_STORE):
+        raise InputError(f"{subject}: bs_type", what, "mmc is for type cd, ssc for tape and smc for changer; leave it out, or say that type")
+    if not path and not own:
+        raise InputError(f"{subject}: backing_store", "is missing", "Give any word" if bs_type == "null" else f"Name the file or device behind the {kind}")
 
 
 def _bs_options(option: Options, subject: str) -> t.Optional[str]:

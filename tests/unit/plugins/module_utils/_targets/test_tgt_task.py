@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step, bring_about
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError, LockedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, LockedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import Lock, apply_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import may_remove
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, RefusedError, Request, pack
@@ -176,3 +176,12 @@ def test_a_lun_of_glfs_goes_only_while_nobody_is_logged_in() -> None:
     may_remove(glfs, [2], busy)
     with pytest.raises(InUseError, match=f"session 7 of {HOST1} .target {NAME}x"):
         may_remove(glfs, [1], busy)
+
+
+def test_a_backing_store_is_for_the_type_that_is_there(host: Host) -> None:
+    """The task does not say the type, the LUN is a cd."""
+    host.run(luns=[host.disk(type="cd")])
+    host.tgtd.moves.clear()
+    with pytest.raises(InputError, match="is rdwr for a cd"):
+        host.run(luns=[host.disk(bs_type="rdwr")])
+    assert host.tgtd.moves == []

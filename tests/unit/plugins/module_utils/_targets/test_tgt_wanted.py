@@ -37,6 +37,7 @@ def address(text: str) -> Options:
     return target(allow={"addresses": [text]})
 
 
+OWN = {"cd": "mmc", "tape": "ssc", "changer": "smc"}
 REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("cookbook-name", {"name": "iqn.20013-10.com.redhat"}, "where a date YYYY-MM is expected"),
     ("no-name", {"name": ""}, "is empty"),
@@ -48,7 +49,7 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("lun-twice", target(luns=[{"lun": 1, "backing_store": "/a"}, {"lun": 1, "backing_store": "/b"}]), "1 is given twice"),
     ("path-twice", target(luns=[{"lun": 1, "backing_store": "/a"}, {"lun": 2, "backing_store": "/a"}]), "/a is given twice"),
     ("no-path", target(luns=[{"lun": 1}]), "is missing"),
-    ("no-word-for-null", target(luns=[{"lun": 1, "bs_type": "null", "type": "cd"}]), "is missing"),
+    ("no-word-for-null", target(luns=[{"lun": 1, "bs_type": "null"}]), "is missing"),
     ("relative", lun(backing_store="srv/d"), "no absolute path"),
     ("comma", lun(backing_store="/srv/a,b"), "cannot carry"),
     ("blank", lun(backing_store="/srv/a b"), "cannot carry"),
@@ -58,7 +59,11 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("glfs", lun(backing_store="/vol/disk", bs_type="glfs"), "no file in a Gluster volume"),
     ("sg-for-a-disk", lun(bs_type="sg"), "is sg for a disk"),
     ("pt-without-sg", lun(type="pt", bs_type="rdwr"), "is rdwr for a pt"),
-    ("tape-by-rdwr", lun(type="tape", bs_type="rdwr"), "always takes ssc"),
+    *((f"{kind}-by-{bs_type}", lun(type=kind, bs_type=bs_type), f"always takes {own} for a {kind}") for kind, own in OWN.items()
+      for bs_type in ("rdwr", "aio", "null", "ssc", "smc", "mmc") if bs_type != own),
+    *((f"{kind}-by-{bs_type}", lun(type=kind, bs_type=bs_type), f"is {bs_type} for a {kind}.*ssc for tape")
+      for kind in ("disk", "osd") for bs_type in OWN.values()),
+    ("ssc-for-what-is-not-said", lun(bs_type="ssc"), "is ssc for a disk"),
     ("block-size", lun(block_size=1000), "a power of two"),
     ("vendor-long", lun(vendor="LUNAR-ISC"), "1 to 8 letters"),
     ("product-empty", lun(product=""), "1 to 16 letters"),
@@ -170,6 +175,11 @@ def test_two_drives_without_a_medium() -> None:
 def test_what_is_saved(port: t.Optional[int], folder: t.Optional[str], save: bool, saves: bool, boots: bool) -> None:
     wanted = parse_wanted(target(control_port=port, save_folder=folder, save=save))
     assert (wanted.save, wanted.boots) == (saves, boots)
+
+
+@pytest.mark.parametrize("kind, bs_type", [*OWN.items(), *((kind, None) for kind in OWN), ("disk", "null"), ("pt", "bsg")])
+def test_types_and_backing_stores_that_go_together(kind: str, bs_type: t.Optional[str]) -> None:
+    assert parse_wanted(lun(type=kind, bs_type=bs_type)).targets[NAME].units[1].bs_type == bs_type
 
 
 def test_backing_store_types() -> None:
