@@ -52,7 +52,7 @@ options:
         elements: dict
         suboptions:
           lun:
-            description: The number, 1 or more. LUN 0 is the controller that C(tgtd) makes itself.
+            description: The number, 1 to 255. LUN 0 is the controller that C(tgtd) makes itself, and higher numbers it announces as others.
             type: int
             required: true
           backing_store:
@@ -115,7 +115,7 @@ options:
             type: str
           size:
             description:
-              - Size of the file, as V(50GiB), V(500MB) or in bytes. A file that is larger stays as it is.
+              - Size of the file, as V(50GiB), V(500MB) or V(1048576B), cut to whole blocks. A file that is larger stays as it is.
               - C(tgtd) shows a new size only after the LUN was made anew, so what sessions use grows with O(force=true) alone.
             type: str
           create:
@@ -172,7 +172,7 @@ options:
         description: Seconds between pings to initiators, for the driver V(iscsi). 0 is none. It does not return at boot.
         type: int
       nop_count: &nop_count
-        description: Unanswered pings after which a connection is ended.
+        description: Unanswered pings after which a connection is ended. It needs O(nop_interval), and means nothing where that is 0.
         type: int
   driver: *driver
   enabled: *enabled

@@ -251,8 +251,10 @@ def test_pings_of_tgtd_itself_stay(gateway: Gateway) -> None:
     assert "Nop interval" not in gateway.show()
     gateway.run(nop_interval=7)
     assert "        Nop interval: 7\n        Nop count: 0\n" in gateway.show()
-    gateway.run(nop_interval=0)
+    assert gateway.run(nop_interval=7, nop_count=3)["changed"] and "        Nop count: 3\n" in gateway.show()
+    gateway.run(nop_interval=0, nop_count=3)
     assert "Nop interval" not in gateway.show()
+    assert not gateway.run(nop_interval=0, nop_count=5)["changed"]
 
 
 PERL = """

@@ -165,6 +165,7 @@ def kept(one: Options, there: Served, tgtd: FakeTgtd) -> None:
     assert there.ready is (one["enabled"] is not False)
     assert {name: there.params[name] for name in one["parameters"] or ()} == {name: str(value) for name, value in (one["parameters"] or {}).items()}
     assert one["nop_interval"] in (None, there.nop["nop_interval"])
+    assert not one["nop_interval"] or one["nop_count"] in (None, there.nop["nop_count"])
     for said in one.get("luns") or ():
         lun = there.luns[said["lun"]]
         assert lun.params["path"] == said["backing_store"] and lun.size == os.path.getsize(lun.params["path"])
@@ -194,7 +195,8 @@ targets = st.fixed_dictionaries({
     "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
     "users": st.none() | some(USERS) | some(USERS, 1), "outgoing": st.sampled_from([None, None, *USERS]), "allow": st.none() | st.just(EVERYBODY) | allow,
     "parameters": st.none() | st.dictionaries(st.sampled_from(["MaxBurstLength", "MaxConnections"]), st.sampled_from([512, 1024])),
-    "enabled": st.sampled_from([None, None, True, False]), "nop_interval": st.sampled_from([None, None, None, 5])})
+    "enabled": st.sampled_from([None, None, True, False]),
+    "nop_interval": st.sampled_from([None, None, None, 5, 5, 0]), "nop_count": st.sampled_from([None, 3])})
 tasks = st.fixed_dictionaries({
     "targets": st.lists(targets, min_size=1, max_size=3, unique_by=lambda one: str(one["name"])), "passwords": passwords,
     "purge": st.booleans(), "force": st.booleans(), "state": st.sampled_from(["present"] * 7 + ["absent"])})
@@ -208,6 +210,8 @@ def options_of(task: Options, world: World) -> Options:
     told = []
     for drawn in task["targets"]:
         one = {key: value for key, value in drawn.items() if key not in ("users", "outgoing", "luns")}
+        if one["nop_interval"] is None:
+            one["nop_count"] = None
         if drawn["luns"] is not None:
             one["luns"] = [dict({key: value for key, value in lun.items() if key != "disk"}, backing_store=world.path(lun["disk"]), create=True)
                            for lun in drawn["luns"]]

@@ -168,6 +168,14 @@ def test_a_file_that_another_gateway_made_meanwhile_is_taken(tmp_path: Path) -> 
     assert path.stat().st_size == 4096 and path.read_bytes()[:4] == b"data"
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_file_that_cannot_be_so_large_is_not_left_behind(host: Host, sparse: bool) -> None:
+    path = host.folder / "large"
+    with pytest.raises(HostError, match=f"could not be made with {8191 << 50} bytes"):
+        host.run(luns=[{"lun": 1, "backing_store": str(path), "size": "8191PiB", "create": True, "sparse": sparse}])
+    assert not path.exists()
+
+
 def test_a_lun_of_glfs_goes_only_while_nobody_is_logged_in() -> None:
     glfs = LiveTarget(1, NAME, luns={1: LiveLun(1, "disk", bs_type="glfs"), 2: LiveLun(2, "disk", bs_type="rdwr")})
     other = LiveTarget(2, NAME + "x", sessions=(LiveSession(7, HOST1),))
