@@ -58,6 +58,7 @@ options:
           backing_store:
             description:
               - Absolute path of the file or device, or what O(targets[].luns[].bs_type) calls one, such as C(volume@server:path) for V(glfs).
+              - One image in two targets has to have one O(targets[].luns[].scsi_id) in both, unless both only read it.
               - A cd, tape or changer without it has no medium. It returns at boot with tgt 1.0.96 or newer.
             type: str
           type:
@@ -119,7 +120,7 @@ options:
               - C(tgtd) shows a new size only after the LUN was made anew, so what sessions use grows with O(force=true) alone.
             type: str
           create:
-            description: Make a file that is missing. Needs O(targets[].luns[].size).
+            description: Make a file that is missing, but none among the devices below C(/dev). Needs O(targets[].luns[].size).
             type: bool
             default: false
           sparse:

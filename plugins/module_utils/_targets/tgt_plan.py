@@ -11,7 +11,7 @@ from dataclasses import replace
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_accounts import account_steps, drop_accounts
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing, may_remove
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing, check_images, may_remove
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_desired import (
     changed_settings,
@@ -41,7 +41,6 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps imp
     set_target,
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, Wanted
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import once
 
 _FORCE = "End its sessions first, or say force: true, and they lose it"
 
@@ -104,21 +103,11 @@ class _Planner:
 
     def _check(self) -> None:
         """Refuse what tgtd would refuse half-way."""
-        images: t.Dict[str, t.Tuple[str, str]] = {}
-        for live in self.found.live.values():
-            if live.name not in self.desired:
-                images.update({naa_of(lun.scsi_id): (lun.path, f"LUN {lun.number} of target {live.name}") for lun in live.luns.values()})
+        self.problems += check_images(self.desired, self.was, self.found)
         for target in self.desired.values():
             if self.was[target.name] is None and target.driver not in self.found.system.drivers:
                 raise HostError(f"target {target.name}", f"is for the driver {target.driver}, which is not ready in this tgtd",
                                 f"Ready are: {', '.join(sorted(self.found.system.drivers)) or 'none'}")
-            once(f"target {target.name}: option luns: backing_store", [unit.path for unit in target.units.values() if unit.path])
-            for unit in target.units.values():
-                subject = f"LUN {unit.number} of target {target.name}"
-                image = images.setdefault(naa_of(unit.scsi_id or ""), (unit.path, subject))
-                if image[0] != unit.path:
-                    raise HostError(subject, f"has the SCSI id {unit.scsi_id} of {image[1]}, which is another image ({image[0]})",
-                                    "Initiators would take the two for one disk and damage both; give it another scsi_id")
             self._check_units(target)
 
     def _check_units(self, target: Target) -> None:

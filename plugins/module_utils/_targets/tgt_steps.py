@@ -72,6 +72,8 @@ class Found:
     parameters: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
     files: t.Mapping[str, File] = field(default_factory=dict)
     users: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
+    #: what is really behind a path of this host: two paths with the same are one image
+    images: t.Mapping[str, str] = field(default_factory=dict)
     #: where tgtd listens, if the task says where it shall
     portals: t.Sequence[Portal] = ()
     service: t.Optional[Service] = None

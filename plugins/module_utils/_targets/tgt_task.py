@@ -60,6 +60,7 @@ class TgtTask:
             live, parse_system(self.control.ask(Request("system", "show", "", ALL_TARGETS))), saved,
             {name: self._parameters(live[name], saved) for name in self.wanted.targets if name in live}, files,
             {path: _users(path) for path, file in files.items() if file.kind == "block" and path not in known},
+            {path: _image(path) for path in (known | paths if files else ()) if path.startswith("/")},
             read_portals(self.control, self.wanted.portals) if self.wanted.portals is not None else (),
             read_service() if self.wanted.portals is not None and self.wanted.save and self.wanted.boots else None)  # fmt: skip
 
@@ -111,6 +112,15 @@ def _look_at(path: str, mounts: t.Sequence[str]) -> File:
     kinds = ((stat.S_ISBLK, "block"), (stat.S_ISREG, "file"), (stat.S_ISCHR, "char"))
     kind = next((word for test, word in kinds if test(found.st_mode)), "other")
     return File(kind, _block_size(path) if kind == "block" else found.st_size, has_folder, unmounted)
+
+
+def _image(path: str) -> str:
+    """What a file or device is known by, whatever its path is."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return f"device {found.st_rdev}" if stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode) else f"file {found.st_dev}:{found.st_ino}"
 
 
 def _block_size(path: str) -> int:

@@ -148,10 +148,12 @@ class World:
                 for name in names:
                     with open(os.path.join(top, name), encoding="utf-8") as file:
                         found[os.path.join(top, name)] = file.read()
-        return {**found, **{path: str(os.path.getsize(path)) for path in map(self.path, range(9)) if os.path.exists(path)}}
+        paths = [self.path(name, number) for name in NAMES for number in range(9)]
+        return {**found, **{path: str(os.path.getsize(path)) for path in paths if os.path.exists(path)}}
 
-    def path(self, number: int) -> str:
-        return os.path.join(self.folder, f"disk{number}")
+    def path(self, name: str, number: int) -> str:
+        """Images of a target; the fifth is that of all, which needs one SCSI id."""
+        return os.path.join(self.folder, f"disk{number}{name[-1] if number < 5 else ''}")
 
 
 def kept(one: Options, there: Served, tgtd: FakeTgtd) -> None:
@@ -213,7 +215,7 @@ def options_of(task: Options, world: World) -> Options:
         if one["nop_interval"] is None:
             one["nop_count"] = None
         if drawn["luns"] is not None:
-            one["luns"] = [dict({key: value for key, value in lun.items() if key != "disk"}, backing_store=world.path(lun["disk"]), create=True)
+            one["luns"] = [dict({key: value for key, value in lun.items() if key != "disk"}, backing_store=world.path(drawn["name"], lun["disk"]), create=True)
                            for lun in drawn["luns"]]
         if drawn["users"] is not None:
             one["accounts"] = {"incoming": [{"username": user, "password": task["passwords"][user]} for user in drawn["users"]]}

@@ -168,6 +168,67 @@ def test_a_file_that_another_gateway_made_meanwhile_is_taken(tmp_path: Path) -> 
     assert path.stat().st_size == 4096 and path.read_bytes()[:4] == b"data"
 
 
+ONE = {"scsi_id": "6123456789abcdef"}
+
+
+@pytest.mark.parametrize("first, second, what", [
+    ({}, {}, f"LUN 1 of target {NAME}x: has the image of LUN 1 of target {NAME} .*and another SCSI id"),
+    ({}, {"readonly": True}, "and another SCSI id"), (ONE, ONE, ""), ({"readonly": True}, {"readonly": True}, ""), ({"type": "cd"}, {"type": "cd"}, ""),
+], ids=["two disks", "one of them readonly", "one SCSI id", "both readonly", "both cd"])  # fmt: skip
+@pytest.mark.parametrize("alias", ["../{0}/disk1", "link", "hard", "disk1"])
+@pytest.mark.parametrize("together", [True, False], ids=["one task", "two tasks"])
+def test_one_image_is_one_disk(host: Host, first: Options, second: Options, what: str, alias: str, together: bool) -> None:
+    (host.folder / "disk1").write_bytes(bytes(1 << 20))
+    (host.folder / "link").symlink_to("disk1")
+    os.link(host.folder / "disk1", host.folder / "hard")
+    one = {"name": NAME, "luns": [host.disk(**first)]}
+    two = {"name": NAME + "x", "luns": [{"lun": 1, "backing_store": str(host.folder / alias.format(host.folder.name)), **second}]}
+    tasks: t.List[Options] = [{"name": None, "targets": [one, two]}] if together else [one, two]
+    for task in tasks[:-1]:
+        host.run(**task)
+    moves = len(host.tgtd.moves)
+    if what:
+        with pytest.raises(HostError, match=what):
+            host.run(**tasks[-1])
+        assert len(host.tgtd.moves) == moves
+    else:
+        assert host.run(**tasks[-1])["changed"] and not host.run(**tasks[-1])["changed"]
+
+
+def test_one_image_twice_in_a_target(host: Host) -> None:
+    """Also where it is not made yet, and under one SCSI id."""
+    luns = [{"lun": number, "backing_store": path, "size": "1MiB", "create": True, **ONE} for number, path in enumerate(
+        [str(host.folder / "disk9"), f"{host.folder}//disk9"], 1)]
+    with pytest.raises(HostError, match="LUN 2 of target .*: has the image of LUN 1 of"):
+        host.run(luns=luns)
+    host.run(luns=luns[:1])
+    with pytest.raises(HostError, match="LUN 2 of target .*: has the image of LUN 1 of"):
+        host.run(luns=luns[1:])
+    assert len(host.tgtd.targets[1].luns) == 1
+
+
+def test_one_image_that_is_two_disks_already(host: Host) -> None:
+    """By hand; what a task has to do with it or not, it is told."""
+    host.run(luns=[host.disk()])
+    path = str(host.folder / "disk1")
+    host.tgtd.ask(Request("target", "new", f"targetname={NAME}x", 2))
+    host.tgtd.ask(Request("device", "new", f"path={path}", 2, 1))
+    (problem,) = host.run(allow={"initiators": [HOST1]})["problems"]
+    assert problem["object"] == f"LUN 1 of target {NAME}" and f"image of LUN 1 of target {NAME}x ({path})" in problem["what"]
+    assert host.run(name=NAME + "z", luns=[host.disk(3)])["problems"] == []
+
+
+@pytest.mark.parametrize("path", ["/dev/lunar-none", "/dev/mapper/lunar-none"])
+def test_no_file_is_made_among_devices(host: Host, path: str) -> None:
+    try:
+        with pytest.raises(HostError, match="is no device, and there is none"):
+            host.run(luns=[{"lun": 1, "backing_store": path, "size": "1MiB", "create": True}])
+        assert not os.path.exists(path)
+    finally:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
 @pytest.mark.parametrize("sparse", [True, False])
 def test_a_file_that_cannot_be_so_large_is_not_left_behind(host: Host, sparse: bool) -> None:
     path = host.folder / "large"
