@@ -118,6 +118,7 @@ options:
             description:
               - Size of the file, as V(50GiB), V(500MB) or V(1048576B), cut to whole blocks. A file that is larger stays as it is.
               - C(tgtd) shows a new size only after the LUN was made anew, so what sessions use grows with O(force=true) alone.
+                A file that was grown by hand is told in RV(problems) until then.
             type: str
           create:
             description: Make a file that is missing, but none among the devices below C(/dev). Needs O(targets[].luns[].size).
@@ -276,7 +277,9 @@ targets:
       type: int
       returned: always
     luns:
-      description: The LUNs, each with RV(ignore:lun), RV(ignore:backing_store), RV(ignore:wwid), RV(ignore:scsi_id) and RV(ignore:serial).
+      description:
+        - The LUNs, each with RV(ignore:lun), RV(ignore:backing_store), RV(ignore:wwid), RV(ignore:scsi_id) and RV(ignore:serial).
+        - A LUN of type V(pt) has no RV(ignore:wwid) here. Initiators see that of the device itself.
       type: list
       elements: dict
       returned: always

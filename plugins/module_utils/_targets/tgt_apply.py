@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError, LockedError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, remove_file, write_atomic
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, remove_file, remove_leftovers, write_atomic
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import LUN_ACTIVE, TARGET_ACTIVE, Control, RefusedError, Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Attempt, FileOp, Op
 
@@ -58,6 +58,9 @@ def apply_steps(steps: t.Sequence[Step], control: Control) -> None:
     made: t.Dict[int, str] = {}
     moved: t.List[Request] = []
     done: t.List[str] = []
+    # what a task that was killed left there holds secrets; no other can be at work, this one has the lock
+    for folder in {os.path.dirname(op.path) for step in steps for op in step.work if isinstance(op, FileOp) and op.kind in ("save", "remove")}:
+        remove_leftovers(folder)
     try:
         for step in steps:
             moved.clear()

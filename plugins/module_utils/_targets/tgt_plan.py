@@ -31,6 +31,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps imp
     Op,
     allow,
     disallow,
+    megabytes,
     new_lun,
     new_target,
     nop_settings,
@@ -150,11 +151,7 @@ class _Planner:
     def _change_lun(self, target: Target, was: Unit, unit: Unit, live: LiveTarget) -> t.List[Step]:
         tid, subject = self.tids[target.name], f"LUN {unit.number} of target {target.name}"
         names = changed_settings(was, unit)
-        backing = self.wanted.targets[target.name].backings.get(unit.number)
-        file = self.found.files.get(unit.path)
-        grown = False
-        if backing and backing.size and file and file.kind == "file":
-            grown = file.size < backing.size or live.luns[unit.number].size != printed_size(file.size)
+        grown = self._has_grown(target, unit, live)
         if not names and not grown:
             return []
         if must_be_made_anew(names) or grown:
@@ -167,6 +164,19 @@ class _Planner:
         if "readonly" in names and unit.readonly:
             self._may_lose(live, unit.number, "cannot become readonly while it is used")
         return [Step("set", f"{', '.join(names)} of {subject}", was.said(), unit.said(), set_lun(tid, target.driver, unit, names))]
+
+    def _has_grown(self, target: Target, unit: Unit, live: LiveTarget) -> bool:
+        """Whether the LUN has to be made anew for its size; what is larger than asked for waits until nobody uses it."""
+        backing, file, shown = self.wanted.targets[target.name].backings.get(unit.number), self.found.files.get(unit.path), live.luns[unit.number].size
+        if not backing or not backing.size or not file or file.kind != "file":
+            return False
+        if file.size < backing.size or printed_size(file.size) == shown:
+            return file.size < backing.size
+        waits = bool(live.sessions) and not self.wanted.force and megabytes(shown) >= megabytes(printed_size(backing.size))
+        if waits:
+            self._problem(f"LUN {unit.number} of target {target.name}", f"is shown with {shown}, and its file has {file.size} bytes by now",
+                          "Run the task when nobody is logged in, or with force: true, and initiators see the new size")
+        return not waits
 
     def _may_lose(self, live: LiveTarget, number: int, what: str, *, goes: bool = False) -> None:
         if self.wanted.force:
@@ -244,7 +254,8 @@ class _Planner:
             "name": target.name,
             "tid": self.tids[target.name],
             "luns": [
-                {"lun": number, "backing_store": unit.path, "wwid": "3" + naa_of(unit.scsi_id or ""), "scsi_id": unit.scsi_id, "serial": unit.scsi_sn}
+                {"lun": number, "backing_store": unit.path, "wwid": None if unit.kind == "pt" else "3" + naa_of(unit.scsi_id or ""),
+                 "scsi_id": unit.scsi_id, "serial": unit.scsi_sn}
                 for number, unit in sorted(target.units.items())
             ],
             "sessions": [{"sid": one.sid, "initiator": one.initiator, "addresses": list(one.addresses)} for one in (live.sessions if live else ())],

@@ -156,3 +156,9 @@ def printed_size(size: int) -> str:
     """How tgtd prints a number of bytes (target.c, print_disksize)."""
     sectors = size // 512
     return f"{(sectors - ((sectors // 625) - 974)) // 1950} MB"
+
+
+def megabytes(shown: str) -> int:
+    """A size as tgtd prints it, as a number; 0 where it is none."""
+    number = shown.partition(" ")[0]
+    return int(number) if number.isdigit() else 0

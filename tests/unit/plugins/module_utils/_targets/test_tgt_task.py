@@ -254,3 +254,41 @@ def test_a_backing_store_is_for_the_type_that_is_there(host: Host) -> None:
     with pytest.raises(InputError, match="is rdwr for a cd"):
         host.run(luns=[host.disk(bs_type="rdwr")])
     assert host.tgtd.moves == []
+
+
+def test_what_a_killed_task_left_is_removed(host: Host) -> None:
+    """It may hold secrets. What stands beside it stays."""
+    host.run(luns=[host.disk()])
+    for name in (".lunar-iscsi-x1", "mine.conf"):
+        (host.conf / name).touch()
+    host.run(luns=[host.disk()])
+    assert (host.conf / ".lunar-iscsi-x1").exists(), "without a step nobody has the lock"
+    host.run(luns=[host.disk(vendor="LUNAR")])
+    assert sorted(path.name for path in host.conf.iterdir()) == [f"{NAME}.conf", "mine.conf"]
+    (host.conf / ".lunar-iscsi-x2").touch()
+    host.run(state="absent")
+    assert [path.name for path in host.conf.iterdir()] == ["mine.conf"]
+
+
+def test_a_device_passed_through_has_a_wwid_of_its_own(host: Host) -> None:
+    task = host.task(luns=[host.disk(), {"lun": 2, "type": "pt", "backing_store": "/dev/null"}])
+    first, second = task.plan(task.read()).facts["targets"][0]["luns"]
+    assert first["wwid"] == "3" + first["scsi_id"] and second["wwid"] is None
+
+
+def test_a_file_that_was_grown_by_hand(host: Host) -> None:
+    """Larger than asked for, it stays as it is; where it is less than asked for, the task cannot be done under a session."""
+    options: Options = {"luns": [host.disk(size="1MiB")], "allow": {"addresses": ["ALL"]}}
+    host.run(**options)
+    assert host.tgtd.log_in(NAME, HOST1)
+    os.truncate(host.folder / "disk1", 9 << 20)
+    result = host.run(**options)
+    assert not result["changed"] and [problem["object"] for problem in result["problems"]] == [f"LUN 1 of target {NAME}"]
+    assert f"its file has {9 << 20} bytes" in result["problems"][0]["what"]
+    with pytest.raises(InUseError, match="cannot grow while it is used"):
+        host.run(luns=[dict(options["luns"][0], size="9MiB")])
+    with pytest.raises(InUseError, match="cannot grow while it is used"):
+        host.run(luns=[dict(options["luns"][0], size="10MiB")])
+    host.tgtd.targets[1].sessions.clear()
+    assert host.run(**options)["changed"] and host.tgtd.targets[1].luns[1].size == 9 << 20
+    assert host.run(**options)["problems"] == []
