@@ -14,11 +14,13 @@ author:
 description:
   - Takes one target, or a list of them, with LUNs, accounts and who may log in, and brings C(tgtd) there in one plan.
     Nobody can log in to a new target before it is whole.
-  - A target that differs is changed in place. Sessions stay up while a LUN is added, an address is allowed, a secret is rotated or a parameter changes.
+  - A target that differs is changed in place. Sessions and their I/O go on while a LUN is added, an address is allowed, a secret is rotated or a parameter
+    changes.
     What takes something away from a session is refused, unless O(force=true). The sessions are named.
   - Speaks with C(tgtd) over its own socket, so no secret is ever an argument of a command, and a task without changes asks two questions,
     a third where there are sessions, and one for each target with O(parameters).
   - Saves each target in a file of its own, from which C(tgt-admin) brings it back at boot. Other files are left alone.
+  - A task that breaks off is completed by the next one that names the target, as far as that does not say otherwise.
   - What is behind a LUN is looked at first. A target never ends up empty because a file or a mount is missing.
 extends_documentation_fragment:
   - lunar.iscsi.attributes
@@ -44,10 +46,14 @@ options:
         type: str
         choices: [iscsi, iser]
       enabled: &enabled
-        description: With V(false), new logins are refused, and sessions go on. Without it, a target is enabled.
+        description:
+          - With V(false), logins are refused. C(tgtd) would not answer sessions any more either, so this is refused while there are any, unless
+            O(force=true), which ends them. Without it, a target is enabled.
         type: bool
       luns: &luns
-        description: The LUNs. Those that are not named stay, unless O(purge=true).
+        description:
+          - The LUNs. Those that are not named stay, unless O(purge=true). Those that are saved and did not come back at boot are made again;
+            where that cannot be, they are named in RV(problems) and stay saved.
         type: list
         elements: dict
         suboptions:
@@ -185,7 +191,7 @@ options:
   nop_interval: *nop_interval
   nop_count: *nop_count
   state:
-    description: With V(absent), the targets are removed, and what saves them. Files behind LUNs stay.
+    description: With V(absent), the targets are removed, and unless O(save=false), what saves them. Files behind LUNs stay.
     type: str
     choices: [present, absent]
     default: present
@@ -199,7 +205,8 @@ options:
     default: false
   save:
     description:
-      - Save the targets for the next boot. With V(false), what C(tgtd) does not tell (secrets, C(vendor) and such) is noted in C(/run) until it ends.
+      - Save the targets for the next boot. With V(false), what is saved stays as it is, and what C(tgtd) does not tell (secrets, C(vendor) and such)
+        is noted in C(/run) until it ends.
     type: bool
     default: true
   save_folder:
@@ -224,7 +231,8 @@ seealso:
   - module: lunar.iscsi.iscsi_node
 notes:
   - Parameters and accounts are agreed at login. Sessions that are there keep theirs.
-  - While accounts are taken off a target, logins to it are refused for some milliseconds; initiators try again.
+  - While accounts change, nobody may log in to the target for some milliseconds. Initiators try again for a session that they had; a first login at that
+    moment fails.
   - Characters that C(tgtd), its files or the shell of C(tgt-admin) would make something else of are refused.
 """
 

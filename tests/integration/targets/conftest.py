@@ -114,6 +114,13 @@ class Gateway:
         """The sessions of a target."""
         return re.findall(r"^Session: (\d+)", self.tgt.adm("--op", "show", "--mode", "conn", "--tid", str(tid)), re.MULTILINE)
 
+    def gone(self, *sids: str) -> None:
+        """Wait until these sessions are gone, or without any named, all."""
+        until = time.monotonic() + 20
+        while any(sid in sids or not sids for sid in self.sids()):
+            assert time.monotonic() < until, "a session does not end"
+            time.sleep(0.05)
+
     def state(self) -> t.Tuple[str, t.Dict[str, str]]:
         """All that a task could change: what tgtd serves, and every file of its configuration."""
         files = {str(path): path.read_text() for path in [*self.conf.iterdir(), self.main]}
@@ -151,6 +158,31 @@ class Gateway:
         finally:
             reader.kill()
             reader.wait(timeout=10)
+
+    def served(self, seconds: float = 0.5) -> int:
+        """Bytes that tgtd read and wrote within so many seconds, of images and of the network."""
+        before = _io_of(self.tgt.pid)
+        time.sleep(seconds)
+        return _io_of(self.tgt.pid) - before
+
+    @contextlib.contextmanager
+    def writing(self, account: str, size: int) -> t.Iterator[t.List[float]]:
+        """An initiator that writes all the while; afterwards how many writes, and the seconds of the slowest, are in what this gives."""
+        user, _percent, secret = account.partition("%")
+        said: t.List[float] = []
+        arguments = [sys.executable, str(Path(__file__).with_name("writer.py")), self.tgt.portal, NAME, user, secret, str(size)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
+            assert writer.stdin and writer.stdout and writer.stderr
+            assert writer.stdout.readline() == "ready\n", writer.stderr.read()
+            yield said
+            output, errors = writer.communicate("stop\n", timeout=60)
+        assert writer.returncode == 0, errors
+        said += map(float, output.split())
+
+
+def _io_of(pid: int) -> int:
+    counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(counters["rchar"]) + int(counters["wchar"])
 
 
 @pytest.fixture

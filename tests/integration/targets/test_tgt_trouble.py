@@ -41,7 +41,7 @@ import json, os, signal, sys
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
-left, options, main, lock = json.load(sys.stdin)
+left, options, main, lock, notes = json.load(sys.stdin)
 class Fatal(Control):
     def ask(self, request, patience=30.0):
         global left
@@ -50,7 +50,7 @@ class Fatal(Control):
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
-task = TgtTask(options, Fatal(options["control_port"]), main=main, lock=lock)
+task = TgtTask(options, Fatal(options["control_port"]), main=main, lock=lock, notes=notes)
 print(len(bring_about(task, False)["steps"]))
 """
 
@@ -75,7 +75,7 @@ def test_what_was_changed_by_hand_is_set_right_in_place(gateway: Gateway) -> Non
         adm("--op", "update", "--mode", "target", "--tid", "1", "--name", "nop_interval", "--value", "0")
         adm("--op", "update", "--mode", "logicalunit", "--tid", "1", "--lun", "1", "--params", "readonly=1")
         result = gateway.run(**options)
-        assert len(result["steps"]) == 6, result["steps"]
+        assert len(result["steps"]) == 7, result["steps"]
         assert gateway.sids() == [sid]
         assert gateway.accounts() == ["anna", "bert"] and gateway.acl() == ["127.0.0.1"]
     until = time.monotonic() + 5
@@ -95,7 +95,7 @@ def test_a_target_made_by_hand_is_taken_over(gateway: Gateway) -> None:
     assert gateway.show() == before and not list(gateway.conf.iterdir())
     assert gateway.lets_in(account="anna%secret-by-hand")
     result = gateway.run(luns=[lun], accounts=accounts("secret-of-anna"))
-    assert gateway.show() == before and [step.partition(" ")[0] for step in result["steps"]] == ["set", "save"]
+    assert gateway.show() == before and [step.partition(" ")[0] for step in result["steps"]] == ["narrow", "set", "set", "save"]
     assert gateway.lets_in(account="anna%secret-of-anna") and not gateway.lets_in(account="anna%secret-by-hand")
     gateway.boot()
     assert gateway.show() == before
@@ -123,7 +123,7 @@ def test_killed_anywhere_in_the_middle(gateway: Gateway) -> None:
         gateway.run(luns=luns, allow=LOCAL, accounts=accounts(f"secret-number-{secret}", "bert"))
         left = killed
         options = gateway.options(luns=luns, allow=LOCAL, accounts=accounts(f"secret-number-{secret + 1}", "bert"))
-        wanted = [left, options, str(gateway.main), str(gateway.folder / "lock")]
+        wanted = [left, options, str(gateway.main), str(gateway.folder / "lock"), str(gateway.folder / "notes")]
         child = subprocess.run([sys.executable, "-c", KILLED], input=json.dumps(wanted), capture_output=True, text=True, timeout=60, check=False)
         assert gateway.tgt.alive()
         gateway.show()
@@ -136,7 +136,7 @@ def test_killed_anywhere_in_the_middle(gateway: Gateway) -> None:
         given: Options = {"accounts": accounts(f"secret-number-{after}", "bert")} if after is not None else {}
         gateway.run(**given)
         assert not gateway.run(**given)["changed"]
-        expected = secret if after is None else after
+        expected = secret + 1 if after is None else after  # what was begun is completed
         assert gateway.lets_in(account=f"anna%secret-number-{expected}") and not gateway.lets_in()
         assert gateway.lets_in(account="bert%secret-of-bert")
         assert f"secret-number-{expected}'" in (gateway.conf / f"{NAME}.conf").read_text()

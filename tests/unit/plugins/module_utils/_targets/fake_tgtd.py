@@ -57,6 +57,11 @@ class Served:
     ending: t.Dict[int, int] = field(default_factory=dict)
 
     @property
+    def open(self) -> bool:
+        """Whether anybody may log in."""
+        return self.ready and bool(self.addresses or self.initiators)
+
+    @property
     def accounts(self) -> int:
         return sum(1 for aid in self.slots if aid)
 
@@ -102,7 +107,7 @@ class FakeTgtd(Control):
     def log_in(self, name: str, initiator: str, address: str = "192.0.2.9") -> bool:
         """Let an initiator in that knows all secrets."""
         target = self.named(name)
-        if target is None or not target.ready or not (target.addresses or initiator in target.initiators):
+        if target is None or not target.open or not (target.addresses or initiator in target.initiators):
             return False
         self._sid += 1
         target.sessions[self._sid] = (initiator, address)

@@ -65,7 +65,8 @@ class World:
         self.tgtd.ask(LOOK)
         for target in self.tgtd.targets.values():
             if target.name in self.guarded:
-                assert target.accounts or not target.ready, f"{target.name} lets in without a secret after {request}"
+                assert target.accounts or not target.open, f"{target.name} lets in without a secret after {request}"
+            assert self.force or target.ready or not target.sessions, f"no session of {target.name} gets an answer after {request}"
             if target.name in self.new:
                 self.stages.append((str(request), copy.deepcopy(target)))
         if not self.force:
@@ -108,6 +109,8 @@ class World:
             return False
         except Killed:
             self.remember()
+            # the next task completes it, if need be
+            self.guarded.difference_update(one["name"] for one in options["targets"] if one.get("accounts") is not None and not one["accounts"]["incoming"])
             return False
         finally:
             self.kill_after = -1
