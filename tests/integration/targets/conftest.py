@@ -28,6 +28,24 @@ MODULE = "ansible_collections.lunar.iscsi.plugins.modules.tgt_target"
 NAME = "iqn.2013-10.com.example:disk3"
 HOST1, HOST2 = "iqn.2026-11.org.example:host1", "iqn.2026-11.org.example:host2"
 Options = t.Dict[str, t.Any]
+#: a child that kills itself after so many requests that change something; it prints the steps if it gets that far
+KILLED = """
+import json, os, signal, sys
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
+left, options, main, lock, notes = json.load(sys.stdin)
+class Fatal(Control):
+    def ask(self, request, patience=30.0):
+        global left
+        answer = super().ask(request, patience)
+        left -= request.op != "show"
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+task = TgtTask(options, Fatal(options["control_port"]), main=main, lock=lock, notes=notes)
+print(len(bring_about(task, False)["steps"]))
+"""
 
 
 class Gateway:
@@ -84,6 +102,15 @@ class Gateway:
         result: Options = json.loads(output)
         return result, output
 
+    def killed(self, left: int, **given: t.Any) -> bool:
+        """A task that is killed after so many requests that change something and one more; whether it came to that."""
+        wanted = [left, self.options(**given), str(self.main), str(self.folder / "lock"), str(self.folder / "notes")]
+        child = subprocess.run([sys.executable, "-c", KILLED], input=json.dumps(wanted), capture_output=True, text=True, timeout=60, check=False)
+        assert child.returncode in (0, -9), child.stderr
+        assert self.tgt.alive()
+        self.show()
+        return child.returncode != 0
+
     def boot(self) -> None:
         """tgtd ends, starts, and the distribution's own script brings the targets back."""
         self.tgt.restart()
@@ -132,6 +159,12 @@ class Gateway:
     def inquiry(self, page: int, lun: int = 1, name: str = NAME) -> bytes:
         """A page of vital product data, as libiscsi prints it."""
         return subprocess.run(["iscsi-inq", "-e", "1", "-c", str(page), self.url(lun=lun, name=name)], check=True, capture_output=True, timeout=20).stdout
+
+    def standard_inquiry(self, lun: int = 1, account: str = "") -> str:
+        """What a LUN says of itself, and its WWID."""
+        pages = (["-i", HOST1], ["-i", HOST1, "-e", "1", "-c", str(0x83)])
+        return "".join(subprocess.run(["iscsi-inq", *page, self.url(account, lun)], check=True, capture_output=True, timeout=20).stdout.decode("latin-1")
+                       for page in pages)
 
     def lets_in(self, initiator: str = HOST1, account: str = "", lun: int = 1, name: str = NAME) -> bool:
         """Whether an initiator can log in and see a LUN; the account is user%secret."""

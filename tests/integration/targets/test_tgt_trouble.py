@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import random
 import shlex
 import socket
 import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
@@ -35,24 +33,6 @@ NAME = "iqn.2013-10.com.example:disk3"
 HOST1 = "iqn.2026-11.org.example:host1"
 LOCAL = {"addresses": ["127.0.0.1"]}
 Options = t.Dict[str, t.Any]
-#: a child that kills itself after so many requests that change something; it prints the steps if it gets that far
-KILLED = """
-import json, os, signal, sys
-from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
-left, options, main, lock, notes = json.load(sys.stdin)
-class Fatal(Control):
-    def ask(self, request, patience=30.0):
-        global left
-        answer = super().ask(request, patience)
-        left -= request.op != "show"
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
-task = TgtTask(options, Fatal(options["control_port"]), main=main, lock=lock, notes=notes)
-print(len(bring_about(task, False)["steps"]))
-"""
 
 
 def accounts(secret: str, *others: str) -> Options:
@@ -122,15 +102,11 @@ def test_killed_anywhere_in_the_middle(gateway: Gateway) -> None:
     while True:
         gateway.run(luns=luns, allow=LOCAL, accounts=accounts(f"secret-number-{secret}", "bert"))
         left = killed
-        options = gateway.options(luns=luns, allow=LOCAL, accounts=accounts(f"secret-number-{secret + 1}", "bert"))
-        wanted = [left, options, str(gateway.main), str(gateway.folder / "lock"), str(gateway.folder / "notes")]
-        child = subprocess.run([sys.executable, "-c", KILLED], input=json.dumps(wanted), capture_output=True, text=True, timeout=60, check=False)
-        assert gateway.tgt.alive()
-        gateway.show()
+        options: Options = {"luns": luns, "allow": LOCAL, "accounts": accounts(f"secret-number-{secret + 1}", "bert")}
+        ended = not gateway.killed(left, **options)
         assert not gateway.lets_in(), f"open after {left} requests"
-        if child.returncode == 0:
+        if ended:
             break
-        assert child.returncode == -9, child.stderr
         killed += 1
         after = dice.choice([secret, secret + 1, None])
         given: Options = {"accounts": accounts(f"secret-number-{after}", "bert")} if after is not None else {}
