@@ -58,12 +58,13 @@ options:
         elements: dict
         suboptions:
           lun:
-            description: The number, 1 or more. LUN 0 is the controller that C(tgtd) makes itself.
+            description: The number, 1 to 255. LUN 0 is the controller that C(tgtd) makes itself, and higher numbers it announces as others.
             type: int
             required: true
           backing_store:
             description:
               - Absolute path of the file or device, or what O(targets[].luns[].bs_type) calls one, such as C(volume@server:path) for V(glfs).
+              - One image in two targets has to have one O(targets[].luns[].scsi_id) in both, unless both only read it.
               - A cd, tape or changer without it has no medium. It returns at boot with tgt 1.0.96 or newer.
             type: str
           type:
@@ -74,6 +75,7 @@ options:
             description:
               - How C(tgtd) gets at it, such as V(rdwr), V(aio), V(sg), V(ssc), V(glfs), V(rbd) or V(null).
               - Without it, V(rdwr) for a disk, V(mmc) for a cd, V(ssc) for a tape, V(smc) for a changer and V(sg) for V(pt).
+                A cd, tape or changer takes no other.
             type: str
           bs_options:
             description: Options of the backing store, as C(key=value;key=value). More than one need O(save=false).
@@ -120,11 +122,12 @@ options:
             type: str
           size:
             description:
-              - Size of the file, as V(50GiB), V(500MB) or in bytes. A file that is larger stays as it is.
+              - Size of the file, as V(50GiB), V(500MB) or V(1048576B), cut to whole blocks. A file that is larger stays as it is.
               - C(tgtd) shows a new size only after the LUN was made anew, so what sessions use grows with O(force=true) alone.
+                A file that was grown by hand is told in RV(problems) until then.
             type: str
           create:
-            description: Make a file that is missing. Needs O(targets[].luns[].size).
+            description: Make a file that is missing, but none among the devices below C(/dev). Needs O(targets[].luns[].size).
             type: bool
             default: false
           sparse:
@@ -177,7 +180,7 @@ options:
         description: Seconds between pings to initiators, for the driver V(iscsi). 0 is none. It does not return at boot.
         type: int
       nop_count: &nop_count
-        description: Unanswered pings after which a connection is ended.
+        description: Unanswered pings after which a connection is ended. It needs O(nop_interval), and means nothing where that is 0.
         type: int
   driver: *driver
   enabled: *enabled
@@ -216,6 +219,7 @@ options:
       - Where C(tgtd) listens, as C(address), C(address:port) or C([IPv6]:port). What is given here is all, and it is for all targets of this C(tgtd).
         Without it, what is set stays, which is every address and port 3260 after installation.
       - Sessions through a portal that goes stay up. It is saved as an addition to the service of systemd, not with another O(control_port) than 0.
+      - At boot, C(tgtd) waits for the network. It does without an address that is missing even then, until the task runs again.
     type: list
     elements: str
   control_port:
@@ -281,7 +285,9 @@ targets:
       type: int
       returned: always
     luns:
-      description: The LUNs, each with RV(ignore:lun), RV(ignore:backing_store), RV(ignore:wwid), RV(ignore:scsi_id) and RV(ignore:serial).
+      description:
+        - The LUNs, each with RV(ignore:lun), RV(ignore:backing_store), RV(ignore:wwid), RV(ignore:scsi_id) and RV(ignore:serial).
+        - A LUN of type V(pt) has no RV(ignore:wwid) here. Initiators see that of the device itself.
       type: list
       elements: dict
       returned: always

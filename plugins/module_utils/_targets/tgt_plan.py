@@ -16,7 +16,7 @@ from dataclasses import replace
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_accounts import AccountPlan, drop_accounts, plan_accounts
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing, may_remove
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import backing_steps, check_backing, check_images, may_remove
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_desired import (
     changed_settings,
@@ -36,6 +36,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps imp
     Op,
     allow,
     disallow,
+    megabytes,
     new_lun,
     new_target,
     nop_settings,
@@ -46,7 +47,6 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps imp
     set_target,
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, Wanted
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.words import once
 
 _FORCE = "End its sessions first, or say force: true, and they lose it"
 
@@ -158,21 +158,11 @@ class _Planner:
 
     def _check(self) -> None:
         """Refuse what tgtd would refuse half-way."""
-        images: t.Dict[str, t.Tuple[str, str]] = {}
-        for live in self.found.live.values():
-            if live.name not in self.desired:
-                images.update({naa_of(lun.scsi_id): (lun.path, f"LUN {lun.number} of target {live.name}") for lun in live.luns.values()})
+        self.problems += check_images(self.desired, self.was, self.found)
         for target in self.desired.values():
             if self.was[target.name] is None and target.driver not in self.found.system.drivers:
                 raise HostError(f"target {target.name}", f"is for the driver {target.driver}, which is not ready in this tgtd",
                                 f"Ready are: {', '.join(sorted(self.found.system.drivers)) or 'none'}")
-            once(f"target {target.name}: option luns: backing_store", [unit.path for unit in target.units.values() if unit.path])
-            for unit in target.units.values():
-                subject = f"LUN {unit.number} of target {target.name}"
-                image = images.setdefault(naa_of(unit.scsi_id or ""), (unit.path, subject))
-                if image[0] != unit.path:
-                    raise HostError(subject, f"has the SCSI id {unit.scsi_id} of {image[1]}, which is another image ({image[0]})",
-                                    "Initiators would take the two for one disk and damage both; give it another scsi_id")
             self._check_units(target)
 
     def _check_units(self, target: Target) -> None:
@@ -216,11 +206,7 @@ class _Planner:
     def _change_lun(self, target: Target, was: Unit, unit: Unit, live: LiveTarget) -> t.List[Step]:
         tid, subject = self.tids[target.name], f"LUN {unit.number} of target {target.name}"
         names = changed_settings(was, unit)
-        backing = self.wanted.targets[target.name].backings.get(unit.number)
-        file = self.found.files.get(unit.path)
-        grown = False
-        if backing and backing.size and file and file.kind == "file":
-            grown = file.size < backing.size or live.luns[unit.number].size != printed_size(file.size)
+        grown = self._has_grown(target, unit, live)
         if not names and not grown:
             return []
         # nobody was told that it is ready, and what it seems to be now is nobody's choice
@@ -236,6 +222,19 @@ class _Planner:
         if "readonly" in names and unit.readonly and not finishing:
             self._may_lose(live, unit.number, "cannot become readonly while it is used")
         return [Step("set", f"{', '.join(names)} of {subject}", was.said(), unit.said(), set_lun(tid, target.driver, unit, names))]
+
+    def _has_grown(self, target: Target, unit: Unit, live: LiveTarget) -> bool:
+        """Whether the LUN has to be made anew for its size; what is larger than asked for waits until nobody uses it."""
+        backing, file, shown = self.wanted.targets[target.name].backings.get(unit.number), self.found.files.get(unit.path), live.luns[unit.number].size
+        if not backing or not backing.size or not file or file.kind != "file":
+            return False
+        if file.size < backing.size or printed_size(file.size) == shown:
+            return file.size < backing.size
+        waits = bool(live.sessions) and not self.wanted.force and megabytes(shown) >= megabytes(printed_size(backing.size))
+        if waits:
+            self._problem(f"LUN {unit.number} of target {target.name}", f"is shown with {shown}, and its file has {file.size} bytes by now",
+                          "Run the task when nobody is logged in, or with force: true, and initiators see the new size")
+        return not waits
 
     def _known(self, name: str, number: int) -> t.Optional[Unit]:
         known = self.found.known(name)
@@ -338,7 +337,8 @@ class _Planner:
             "name": target.name,
             "tid": self.tids[target.name],
             "luns": [
-                {"lun": number, "backing_store": unit.path, "wwid": "3" + naa_of(unit.scsi_id or ""), "scsi_id": unit.scsi_id, "serial": unit.scsi_sn}
+                {"lun": number, "backing_store": unit.path, "wwid": None if unit.kind == "pt" else "3" + naa_of(unit.scsi_id or ""),
+                 "scsi_id": unit.scsi_id, "serial": unit.scsi_sn}
                 for number, unit in sorted(target.units.items())
             ],
             "sessions": [{"sid": one.sid, "initiator": one.initiator, "addresses": list(one.addresses)} for one in (live.sessions if live else ())],

@@ -77,6 +77,8 @@ class Found:
     parameters: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
     files: t.Mapping[str, File] = field(default_factory=dict)
     users: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
+    #: what is really behind a path of this host: two paths with the same are one image
+    images: t.Mapping[str, str] = field(default_factory=dict)
     #: where tgtd listens, if the task says where it shall
     portals: t.Sequence[Portal] = ()
     service: t.Optional[Service] = None
@@ -175,3 +177,9 @@ def printed_size(size: int) -> str:
     """How tgtd prints a number of bytes (target.c, print_disksize)."""
     sectors = size // 512
     return f"{(sectors - ((sectors // 625) - 974)) // 1950} MB"
+
+
+def megabytes(shown: str) -> int:
+    """A size as tgtd prints it, as a number; 0 where it is none."""
+    number = shown.partition(" ")[0]
+    return int(number) if number.isdigit() else 0

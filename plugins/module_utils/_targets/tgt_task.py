@@ -27,7 +27,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live impo
 )
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, Target, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_plan import make_plan
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import check_here, parse_shown, read_service
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import read_portals, read_service
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import FOLDER, MAIN, SavedFiles, read_saved
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Wanted, parse_wanted
@@ -50,7 +50,6 @@ class TgtTask:
         self._main, self._fstab, self._lock, self._notes = main, fstab, lock, notes
 
     def read(self) -> Found:
-        check_here(self.wanted.portals or ())
         text = self.control.ask(Request("target", "show", "", ALL_TARGETS))
         names = parse_names(self.control.ask(Request("lld", "show"))) if has_sessions(text) else None
         live = {one.name: one for one in parse_targets(text, names)}
@@ -67,8 +66,9 @@ class TgtTask:
         portals = self.wanted.portals is not None
         return replace(
             found, files=files, parameters={name: self._parameters(live[name], found.known(name)) for name in self.wanted.targets if name in live},
+            images={path: _image(path) for path in (served | paths if files else ()) if path.startswith("/")},
             users={path: _users(path) for path, file in files.items() if file.kind == "block" and path not in served},
-            portals=parse_shown(self.control.ask(Request("portal", "show"))) if portals else (),
+            portals=read_portals(self.control, self.wanted.portals or ()) if portals else (),
             service=read_service() if portals and self.wanted.save and self.wanted.boots else None)
 
     def _notes_folder(self) -> str:
@@ -126,6 +126,15 @@ def _look_at(path: str, mounts: t.Sequence[str]) -> File:
     kinds = ((stat.S_ISBLK, "block"), (stat.S_ISREG, "file"), (stat.S_ISCHR, "char"))
     kind = next((word for test, word in kinds if test(found.st_mode)), "other")
     return File(kind, _block_size(path) if kind == "block" else found.st_size, has_folder, unmounted)
+
+
+def _image(path: str) -> str:
+    """What a file or device is known by, whatever its path is."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return f"device {found.st_rdev}" if stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode) else f"file {found.st_dev}:{found.st_ino}"
 
 
 def _block_size(path: str) -> int:

@@ -309,6 +309,26 @@ def test_kinds_of_luns(gateway: Gateway) -> None:
     assert b"DISK-300" in subprocess.run(["iscsi-inq", gateway.url(lun=30)], check=True, capture_output=True, timeout=20).stdout
 
 
+@pytest.mark.parametrize("kind", ["disk", "cd", "changer", "tape", "osd", None])
+def test_every_pair_of_types_is_refused_or_works(gateway: Gateway, kind: t.Optional[str]) -> None:
+    """tgtd takes some in silence and ends with them, now or when the LUN goes."""
+    worked = []
+    for bs_type in ("rdwr", "aio", "null", "ssc", "smc", "mmc", "sg", None):
+        options: Options = {"luns": [{"lun": 1, "backing_store": gateway.image(size=1 << 20), "type": kind, "bs_type": bs_type}], "allow": LOCAL}
+        try:
+            gateway.run(**options)
+        except (InputError, HostError) as error:
+            assert "bs_type" in str(error), error
+            assert "Target" not in gateway.show()
+            continue
+        assert not gateway.run(**options)["changed"] and gateway.lets_in()
+        worked.append(bs_type)
+        gateway.run(state="absent")
+        assert "Target" not in gateway.show() and gateway.tgt.alive()
+    own = {"cd": ["mmc", None], "tape": ["ssc", None], "changer": ["smc", None], "osd": ["rdwr", "aio", "null"]}
+    assert worked == own.get(kind or "", ["rdwr", "aio", "null", None])
+
+
 def test_luns_without_a_medium(gateway: Gateway) -> None:
     """The script of tgt 1.0.85 leaves them out at boot; the next run makes them again."""
     options: Options = {"luns": [{"lun": 1, "type": "cd"}, {"lun": 2, "type": "cd", "removable": True}, {"lun": 3, "backing_store": gateway.image()}]}

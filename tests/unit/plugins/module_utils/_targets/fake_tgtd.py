@@ -311,7 +311,7 @@ class FakeTgtd(Control):
             raise Crash(f"target {target.name} has a hole among its accounts")
         lines = [f"Target {tid}: {target.name}", "    System information:", f"        Driver: {target.lld}",
                  f"        State: {'ready' if target.ready else 'offline'}"]
-        lines += [f"        Nop interval: {target.nop['nop_interval']}", f"        Nop count: {target.nop['nop_count']}"] if target.lld == "iscsi" else []
+        lines += [f"        Nop interval: {target.nop['nop_interval']}", f"        Nop count: {target.nop['nop_count']}"] if target.nop["nop_interval"] else []
         lines.append("    I_T nexus information:")
         for sid, (initiator, address) in target.sessions.items():
             lines += [f"        I_T nexus: {sid}", f"            Initiator: {initiator} alias: host", "            Connection: 0",

@@ -115,6 +115,7 @@ class World:
             return False
         except Killed:
             self.remember()
+            # the next task completes it, if need be
             self.guarded -= bare
             return False
         finally:
@@ -178,16 +179,16 @@ class World:
                 assert unit.write_cache in (lun.write_cache, None) and (lun.write_cache or unit.write_cache is False)
 
     def boot(self, missing: int) -> None:
-        """The host starts anew, at first without one of the images, and tgt-admin brings back what is saved."""
+        """The host starts anew, at first without some of the images, and tgt-admin brings back what is saved."""
         self.tgtd.restart()
-        path = self.path(missing)
-        if os.path.exists(path):
+        paths = [path for path in {self.path(name, missing) for name in NAMES} if os.path.exists(path)]
+        for path in paths:
             os.rename(path, path + ".away")
         self.force = True
         for name in sorted(os.listdir(self.conf)):
             with open(os.path.join(self.conf, name), encoding="utf-8") as file:
                 self.tgtd.bring_back(parse(file.read(), name))
-        if os.path.exists(path + ".away"):
+        for path in paths:
             os.rename(path + ".away", path)
 
     def files(self) -> t.Dict[str, str]:
@@ -197,10 +198,12 @@ class World:
                 for name in names:
                     with open(os.path.join(top, name), encoding="utf-8") as file:
                         found[os.path.join(top, name)] = file.read()
-        return {**found, **{path: str(os.path.getsize(path)) for path in map(self.path, range(9)) if os.path.exists(path)}}
+        paths = [self.path(name, number) for name in NAMES for number in range(9)]
+        return {**found, **{path: str(os.path.getsize(path)) for path in paths if os.path.exists(path)}}
 
-    def path(self, number: int) -> str:
-        return os.path.join(self.folder, f"disk{number}")
+    def path(self, name: str, number: int) -> str:
+        """Images of a target; the fifth is that of all, which needs one SCSI id."""
+        return os.path.join(self.folder, f"disk{number}{name[-1] if number < 5 else ''}")
 
 
 def kept(one: Options, there: Served, tgtd: FakeTgtd) -> None:
@@ -214,6 +217,7 @@ def kept(one: Options, there: Served, tgtd: FakeTgtd) -> None:
     assert there.ready is (one["enabled"] is not False)
     assert {name: there.params[name] for name in one["parameters"] or ()} == {name: str(value) for name, value in (one["parameters"] or {}).items()}
     assert one["nop_interval"] in (None, there.nop["nop_interval"])
+    assert not one["nop_interval"] or one["nop_count"] in (None, there.nop["nop_count"])
     for said in one.get("luns") or ():
         lun = there.luns[said["lun"]]
         assert lun.params["path"] == said["backing_store"] and lun.size == os.path.getsize(lun.params["path"])
@@ -243,7 +247,8 @@ targets = st.fixed_dictionaries({
     "luns": st.none() | st.lists(luns, max_size=3, unique_by=(lambda one: str(one["lun"]), lambda one: str(one["disk"]))),
     "users": st.none() | some(USERS) | some(USERS, 1), "outgoing": st.sampled_from([None, None, *USERS]), "allow": st.none() | st.just(EVERYBODY) | allow,
     "parameters": st.none() | st.dictionaries(st.sampled_from(["MaxBurstLength", "MaxConnections"]), st.sampled_from([512, 1024])),
-    "enabled": st.sampled_from([None, None, True, False]), "nop_interval": st.sampled_from([None, None, None, 5])})
+    "enabled": st.sampled_from([None, None, True, False]),
+    "nop_interval": st.sampled_from([None, None, None, 5, 5, 0]), "nop_count": st.sampled_from([None, 3])})
 tasks = st.fixed_dictionaries({
     "targets": st.lists(targets, min_size=1, max_size=3, unique_by=lambda one: str(one["name"])), "passwords": passwords,
     "purge": st.booleans(), "force": st.booleans(), "save": st.booleans(), "state": st.sampled_from(["present"] * 7 + ["absent"])})
@@ -257,8 +262,10 @@ def options_of(task: Options, world: World) -> Options:
     told = []
     for drawn in task["targets"]:
         one = {key: value for key, value in drawn.items() if key not in ("users", "outgoing", "luns")}
+        if one["nop_interval"] is None:
+            one["nop_count"] = None
         if drawn["luns"] is not None:
-            one["luns"] = [dict({key: value for key, value in lun.items() if key != "disk"}, backing_store=world.path(lun["disk"]), create=True)
+            one["luns"] = [dict({key: value for key, value in lun.items() if key != "disk"}, backing_store=world.path(drawn["name"], lun["disk"]), create=True)
                            for lun in drawn["luns"]]
         if drawn["users"] is not None:
             one["accounts"] = {"incoming": [{"username": user, "password": task["passwords"][user]} for user in drawn["users"]]}
