@@ -110,7 +110,44 @@ def test_what_was_begun_is_taken_back(host: Host, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RefusedError, match="does not accept the request") as caught:
         host.run(name=NAME + "x", luns=[host.disk(2)], allow={"addresses": ["ALL"]})
     assert caught.value.facts["taken_back"] == [2] and [one.name for one in host.tgtd.targets.values()] == [NAME]
-    assert len(list(host.conf.iterdir())) == 1
+    assert len(list(host.conf.iterdir())) == 1 and not list((host.folder / "notes").rglob("*"))
+
+
+def test_what_was_begun_and_failed_is_completed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two new targets the first fails after it is open, or the second before it was made: what is not there was not begun."""
+    asked = host.tgtd.ask
+
+    def refuse(request: Request, patience: float = 30.0) -> str:
+        if request.op == "bind" and request.tid == 2:
+            raise RefusedError(request, 17)
+        return asked(request, patience)
+
+    targets = [{"name": name, "luns": [host.disk(number)], "allow": {"addresses": ["ALL"]}} for number, name in enumerate((NAME, NAME + "x"), 1)]
+    with monkeypatch.context() as patched:
+        patched.setattr(host.tgtd, "ask", refuse)
+        with pytest.raises(RefusedError):
+            host.run(name=None, targets=targets)
+    assert [one.name for one in host.tgtd.targets.values()] == [NAME]
+    assert [path.name for path in (host.folder / "notes").rglob("*.conf")] == [f"{NAME}.conf"] and not list(host.conf.iterdir())
+    assert host.run()["steps"] == [f"save target {NAME} in {host.conf}/{NAME}.conf"]
+    assert not list((host.folder / "notes").rglob("*"))
+
+
+def test_two_secrets_of_one_account(host: Host) -> None:
+    def accounts(secret: str) -> Options:
+        return {"incoming": [{"username": "anna", "password": secret}]}
+
+    host.run(accounts=accounts("first-secret"))
+    host.tgtd.restart()
+    host.run(name=NAME + "x", accounts=accounts("second-secret"))
+    host.tgtd.moves.clear()
+    with pytest.raises(InputError, match="name all its targets in one task"):
+        host.run()
+    with pytest.raises(HostError, match=f"has another secret for the account 'anna' than target {NAME}") as caught:
+        host.run(name=None, targets=[{"name": NAME}, {"name": NAME + "x"}])
+    assert host.tgtd.moves == [] and "secret-of" not in str(caught.value) and "first-secret" not in str(caught.value)
+    host.run(name=None, targets=[{"name": NAME, "accounts": accounts("first-secret")}, {"name": NAME + "x"}])
+    assert host.tgtd.accounts == {1: ("anna", "first-secret")}
 
 
 def test_in_use_names_everybody(host: Host) -> None:
