@@ -218,3 +218,14 @@ def test_absent_and_saved_all_the_same(gateway: Gateway) -> None:
     for one in (result, again):
         assert [problem["object"] for problem in one["problems"]] == [str(gateway.conf / f"{NAME}.conf")]
     assert gateway.run(state="absent")["problems"] == [] and not list(gateway.conf.iterdir())
+
+
+def test_a_new_lun_is_completed_under_a_session(gateway: Gateway) -> None:
+    """Nobody was told that it is there, so that it becomes what it was to be takes nothing away."""
+    gateway.run(luns=[lun(gateway, 1)], allow=LOCAL)
+    with gateway.session() as sid:
+        assert gateway.killed(0, luns=[lun(gateway, 2, vendor="LUNAR", readonly=True)])
+        assert "SCSI ID: IET     00010002\n" in gateway.show() and "LUNAR" not in gateway.standard_inquiry(2)
+        result = gateway.run(parameters={"MaxBurstLength": 65536})
+        assert gateway.sids() == [sid] and gateway.served() > 1 << 16
+    assert "LUNAR" in gateway.standard_inquiry(2) and result["targets"][0]["luns"][1]["wwid"].startswith("36") and "IET" not in file_of(gateway)
