@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps the bytecode of what Python imports from zip files, as it does by itself for other files.
 
-Each task of Ansible brings its Python files in a new zip file, and compiling them is half of what a small task costs an emulated CPU.
+Each task of Ansible brings its Python files in a new zip file, and compiling them is much of what a small task costs an emulated CPU.
 """
 
 import _imp
@@ -28,9 +28,9 @@ def kept(pathname, source):  # type: ignore[no-untyped-def]
     code = compile_source(pathname, source)
     try:
         os.makedirs(FOLDER, mode=0o700, exist_ok=True)
-        with open(f"{place}.{os.getpid()}", "wb") as file:
-            marshal.dump(code, file)
-        os.replace(file.name, place)
+        with open(f"{place}.{os.getpid()}", "wb") as new:
+            marshal.dump(code, new)
+        os.replace(new.name, place)
     except OSError:
         pass
     return code
