@@ -183,17 +183,21 @@ def scenarios(lane: str, *names: str, last: bool = True, label: str = "scenarios
                  junit=str(results.relative_to(ROOT) / "[!dp]*.xml"))
 
 
+def hosts(label: str, *options: str) -> Check:
+    """Tests that drive hosts of the lab from pytest."""
+    return pytest(label, BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only", *options],
+                  env={"ANSIBLE_PIPELINING": "1", "NO_COLOR": "1"})
+
+
 def e2e_one() -> t.List[Check]:
-    """The first half of the scenarios; the halves run side by side, each on hosts of its own."""
+    """Half of the scenarios, and the examples of the roles; the halves run side by side, each on hosts of its own."""
     everything = {path.parent.name for path in (ROOT / "extensions/molecule").glob("*/molecule.yml")} - {"default", *SECOND_HALF, *LONG_SCENARIOS}
-    return [scenarios("one", *sorted(everything))]
+    return [scenarios("one", *sorted(everything), last=False), hosts("examples of roles", "-k", "roles/")]
 
 
 def e2e_two() -> t.List[Check]:
-    """The second half, and the tests that drive the hosts from pytest."""
-    return [scenarios("two", *SECOND_HALF, last=False),
-            pytest("hosts", BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only"],
-                   env={"ANSIBLE_PIPELINING": "1", "NO_COLOR": "1"})]
+    """The second half, and the other tests that drive the hosts from pytest."""
+    return [scenarios("two", *SECOND_HALF, last=False), hosts("hosts", "-k", "not roles/")]
 
 
 def e2e_long() -> t.List[Check]:
