@@ -166,7 +166,7 @@ def dist_test() -> t.List[Check]:
     return checks
 
 
-def scenarios(lane: str, *names: str, last: bool = True) -> Check:
+def scenarios(lane: str, *names: str, last: bool = True, label: str = "scenarios") -> Check:
     """Scenarios of molecule on one set of hosts, whose name is the lane's; ``last`` takes the hosts down at the end, if they are not to stay."""
     need([f"extensions/molecule/{name}/molecule.yml" for name in names], f"e2e-{lane}")
     results = ROOT / RESULTS / f"e2e-{os.environ.get('LAB_DISTRIBUTION') or 'bookworm'}-{lane}"
@@ -176,29 +176,33 @@ def scenarios(lane: str, *names: str, last: bool = True) -> Check:
     for left in home.glob("tmp/molecule.*"):
         shutil.rmtree(left, ignore_errors=True)
     # every task of what a scenario does and verifies is a test; those that create, prepare and destroy hosts are not
-    return Check("scenarios", [str(BIN / "molecule"), "test", "--report", *(f"--scenario-name={name}" for name in names)], cwd=ROOT, timeout=7200.0,
+    return Check(label, [str(BIN / "molecule"), "test", "--report", *(f"--scenario-name={name}" for name in names)], cwd=ROOT, timeout=7200.0,
                  env={"ANSIBLE_COLLECTIONS_PATH": str(BUILD), "ANSIBLE_HOME": str(home), "ANSIBLE_PIPELINING": "1", "NO_COLOR": "1",
                       "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(results), "JUNIT_HIDE_TASK_ARGUMENTS": "true",
                       "JUNIT_INCLUDE_SETUP_TASKS_IN_REPORT": "false", **({} if last else {"LAB_KEEP": "1"})},
                  junit=str(results.relative_to(ROOT) / "[!dp]*.xml"))
 
 
+def hosts(label: str, *options: str) -> Check:
+    """Tests that drive hosts of the lab from pytest."""
+    return pytest(label, BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only", *options],
+                  env={"ANSIBLE_PIPELINING": "1", "NO_COLOR": "1"})
+
+
 def e2e_one() -> t.List[Check]:
-    """The first half of the scenarios; the halves run side by side, each on hosts of its own."""
+    """Half of the scenarios, and the examples of the roles; the halves run side by side, each on hosts of its own."""
     everything = {path.parent.name for path in (ROOT / "extensions/molecule").glob("*/molecule.yml")} - {"default", *SECOND_HALF, *LONG_SCENARIOS}
-    return [scenarios("one", *sorted(everything))]
+    return [scenarios("one", *sorted(everything), last=False), hosts("examples of roles", "-k", "roles/")]
 
 
 def e2e_two() -> t.List[Check]:
-    """The second half, and the tests that drive the hosts from pytest."""
-    return [scenarios("two", *SECOND_HALF, last=False),
-            pytest("hosts", BIN / "python", ["tests/e2e"], path=[BUILD], options=["-p", "pytest_ansible.plugin", "--ansible-unit-inject-only"],
-                   env={"ANSIBLE_PIPELINING": "1", "NO_COLOR": "1"})]
+    """The second half, and the other tests that drive the hosts from pytest."""
+    return [scenarios("two", *SECOND_HALF, last=False), hosts("hosts", "-k", "not roles/")]
 
 
 def e2e_long() -> t.List[Check]:
     """What takes a quarter of an hour and more, alone on the machine since it measures."""
-    return [scenarios("long", *LONG_SCENARIOS)]
+    return [scenarios(name, name, label=name) for name in LONG_SCENARIOS]
 
 
 STAGES: t.Mapping[str, t.Callable[[], t.List[Check]]] = {

@@ -208,7 +208,7 @@ def main(name: str) -> int:
             suite.side_by_side(ALONE, (IMAGE,))
             suite.side_by_side(*halves("bookworm"))
         else:
-            alone = tuple(Stage("unit, every Python", "unit-all") if stage.name == "unit" else stage for stage in ALONE)
+            alone = (Stage("unit, every Python", "unit-all"), *ALONE[1:-1], Stage("integration", "integration", {"E2E_LONG": "1"}))
             suite.side_by_side(alone, (IMAGE, IMAGE_TRIXIE))
             for distribution in ("bookworm", "trixie"):
                 suite.side_by_side(*halves(distribution, E2E_LONG="1"))

@@ -20,6 +20,7 @@ echo lab >/etc/hostname
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id /etc/ssh/ssh_host_* /etc/resolv.conf
 passwd -q -l root
+python3 -m compileall -q /usr/lib/python3/dist-packages/lab_bytecode.py
 update-initramfs -u -k all
 # QEMU boots the kernel and initramfs that lie beside the image: a new one inside the guest would take a minute and change nothing.
 sed -i 's/^update_initramfs=.*/update_initramfs=no/' /etc/initramfs-tools/update-initramfs.conf

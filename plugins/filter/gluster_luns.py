@@ -107,6 +107,8 @@ def _check(lun: Options, subject: str, access: str, gateways: int) -> None:
     if access == "glfs" and ("@" in file or lun.get("flags")):
         what = "a file with an @ in its name cannot be named" if "@" in file else "tgtd opens a file for which flags are given for reading only"
         raise AnsibleFilterError(f"{subject}: through glfs, {what}. Use fuse, or do without.")
+    if access == "glfs" and lun.get("sparse") is False:
+        raise AnsibleFilterError(f"{subject}: through glfs, files are made sparse. Use fuse, or leave sparse out.")
     if lun.get("write_cache") and gateways != 1:
         raise AnsibleFilterError(
             f"{subject}: write_cache loses data on {gateways} gateways: a write that one has answered and not written yet is gone with it, and the other"

@@ -76,9 +76,12 @@ _value:
       elements: str
       sample: [performance.read-ahead, "off"]
     peers:
-      description: The names and addresses by which other servers are known, and whether each is connected.
+      description: The names and addresses by which other servers are known, and whether each is connected and belongs to the others.
       type: dict
       sample: {192.168.57.102: true}
+    joined:
+      description: How many other servers are connected and belong together with the one that was asked.
+      type: int
 """
 
 import typing as t
@@ -96,6 +99,8 @@ def gluster_volume(text: str, wanted: t.Optional[t.Mapping[str, t.Any]] = None) 
     except ElementTree.ParseError as error:
         raise AnsibleFilterError(f"gluster did not print XML ({error}): {text[:200]!r}") from error
     volume = root.find("volInfo/volumes/volume")
+    # 3: Peer in Cluster, the last of the states that a new one goes through
+    peers = [(peer, (peer.findtext("connected"), peer.findtext("state")) == ("1", "3")) for peer in root.iterfind("peerStatus/peer")]
     found = ElementTree.Element("volume") if volume is None else volume
     options = {one.findtext("name", ""): one.findtext("value", "") for one in found.iterfind("options/option")}
     said = {str(key): ("on" if value else "off") if isinstance(value, bool) else str(value) for key, value in (wanted or {}).items()}
@@ -108,7 +113,8 @@ def gluster_volume(text: str, wanted: t.Optional[t.Mapping[str, t.Any]] = None) 
         "arbiter": int(found.findtext("arbiterCount", "0")),
         "options": options,
         "differing": [word for key, value in said.items() if options.get(key) != value for word in (key, value)],
-        "peers": {name.text: peer.findtext("connected") == "1" for peer in root.iterfind("peerStatus/peer") for name in peer.iterfind("hostnames/hostname")},
+        "peers": {name.text: joined for peer, joined in peers for name in peer.iterfind("hostnames/hostname")},
+        "joined": sum(joined for _peer, joined in peers),
     }
 
 

@@ -14,11 +14,13 @@ author:
 description:
   - Takes one target, or a list of them, with LUNs, accounts and who may log in, and brings C(tgtd) there in one plan.
     Nobody can log in to a new target before it is whole.
-  - A target that differs is changed in place. Sessions stay up while a LUN is added, an address is allowed, a secret is rotated or a parameter changes.
+  - A target that differs is changed in place. Sessions and their I/O go on while a LUN is added, an address is allowed, a secret is rotated or a parameter
+    changes.
     What takes something away from a session is refused, unless O(force=true). The sessions are named.
   - Speaks with C(tgtd) over its own socket, so no secret is ever an argument of a command, and a task without changes asks two questions,
     a third where there are sessions, and one for each target with O(parameters).
   - Saves each target in a file of its own, from which C(tgt-admin) brings it back at boot. Other files are left alone.
+  - A task that breaks off is completed by the next one that names the target, as far as that does not say otherwise.
   - What is behind a LUN is looked at first. A target never ends up empty because a file or a mount is missing.
 extends_documentation_fragment:
   - lunar.iscsi.attributes
@@ -44,20 +46,25 @@ options:
         type: str
         choices: [iscsi, iser]
       enabled: &enabled
-        description: With V(false), new logins are refused, and sessions go on. Without it, a target is enabled.
+        description:
+          - With V(false), logins are refused. C(tgtd) would not answer sessions any more either, so this is refused while there are any, unless
+            O(force=true), which ends them. Without it, a target is enabled.
         type: bool
       luns: &luns
-        description: The LUNs. Those that are not named stay, unless O(purge=true).
+        description:
+          - The LUNs. Those that are not named stay, unless O(purge=true). Those that are saved and did not come back at boot are made again;
+            where that cannot be, they are named in RV(problems) and stay saved.
         type: list
         elements: dict
         suboptions:
           lun:
-            description: The number, 1 or more. LUN 0 is the controller that C(tgtd) makes itself.
+            description: The number, 1 to 255. LUN 0 is the controller that C(tgtd) makes itself, and higher numbers it announces as others.
             type: int
             required: true
           backing_store:
             description:
               - Absolute path of the file or device, or what O(targets[].luns[].bs_type) calls one, such as C(volume@server:path) for V(glfs).
+              - One image in two targets has to have one O(targets[].luns[].scsi_id) in both, unless both only read it.
               - A cd, tape or changer without it has no medium. It returns at boot with tgt 1.0.96 or newer.
             type: str
           type:
@@ -68,6 +75,7 @@ options:
             description:
               - How C(tgtd) gets at it, such as V(rdwr), V(aio), V(sg), V(ssc), V(glfs), V(rbd) or V(null).
               - Without it, V(rdwr) for a disk, V(mmc) for a cd, V(ssc) for a tape, V(smc) for a changer and V(sg) for V(pt).
+                A cd, tape or changer takes no other.
             type: str
           bs_options:
             description: Options of the backing store, as C(key=value;key=value). More than one need O(save=false).
@@ -114,11 +122,12 @@ options:
             type: str
           size:
             description:
-              - Size of the file, as V(50GiB), V(500MB) or in bytes. A file that is larger stays as it is.
+              - Size of the file, as V(50GiB), V(500MB) or V(1048576B), cut to whole blocks. A file that is larger stays as it is.
               - C(tgtd) shows a new size only after the LUN was made anew, so what sessions use grows with O(force=true) alone.
+                A file that was grown by hand is told in RV(problems) until then.
             type: str
           create:
-            description: Make a file that is missing. Needs O(targets[].luns[].size).
+            description: Make a file that is missing, but none among the devices below C(/dev). Needs O(targets[].luns[].size).
             type: bool
             default: false
           sparse:
@@ -171,7 +180,7 @@ options:
         description: Seconds between pings to initiators, for the driver V(iscsi). 0 is none. It does not return at boot.
         type: int
       nop_count: &nop_count
-        description: Unanswered pings after which a connection is ended.
+        description: Unanswered pings after which a connection is ended. It needs O(nop_interval), and means nothing where that is 0.
         type: int
   driver: *driver
   enabled: *enabled
@@ -182,7 +191,7 @@ options:
   nop_interval: *nop_interval
   nop_count: *nop_count
   state:
-    description: With V(absent), the targets are removed, and what saves them. Files behind LUNs stay.
+    description: With V(absent), the targets are removed, and unless O(save=false), what saves them. Files behind LUNs stay.
     type: str
     choices: [present, absent]
     default: present
@@ -196,7 +205,8 @@ options:
     default: false
   save:
     description:
-      - Save the targets for the next boot. With V(false), what C(tgtd) does not tell (secrets, C(vendor) and such) is noted in C(/run) until it ends.
+      - Save the targets for the next boot. With V(false), what is saved stays as it is, and what C(tgtd) does not tell (secrets, C(vendor) and such)
+        is noted in C(/run) until it ends.
     type: bool
     default: true
   save_folder:
@@ -209,6 +219,7 @@ options:
       - Where C(tgtd) listens, as C(address), C(address:port) or C([IPv6]:port). What is given here is all, and it is for all targets of this C(tgtd).
         Without it, what is set stays, which is every address and port 3260 after installation.
       - Sessions through a portal that goes stay up. It is saved as an addition to the service of systemd, not with another O(control_port) than 0.
+      - At boot, C(tgtd) waits for the network. It does without an address that is missing even then, until the task runs again.
     type: list
     elements: str
   control_port:
@@ -220,7 +231,8 @@ seealso:
   - module: lunar.iscsi.iscsi_node
 notes:
   - Parameters and accounts are agreed at login. Sessions that are there keep theirs.
-  - While accounts are taken off a target, logins to it are refused for some milliseconds; initiators try again.
+  - While accounts change, nobody may log in to the target for some milliseconds. Initiators try again for a session that they had; a first login at that
+    moment fails.
   - Characters that C(tgtd), its files or the shell of C(tgt-admin) would make something else of are refused.
 """
 
@@ -273,7 +285,9 @@ targets:
       type: int
       returned: always
     luns:
-      description: The LUNs, each with RV(ignore:lun), RV(ignore:backing_store), RV(ignore:wwid), RV(ignore:scsi_id) and RV(ignore:serial).
+      description:
+        - The LUNs, each with RV(ignore:lun), RV(ignore:backing_store), RV(ignore:wwid), RV(ignore:scsi_id) and RV(ignore:serial).
+        - A LUN of type V(pt) has no RV(ignore:wwid) here. Initiators see that of the device itself.
       type: list
       elements: dict
       returned: always

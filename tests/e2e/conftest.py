@@ -38,7 +38,7 @@ def shell(lab: t.Dict[str, t.Any]) -> Shell:
     """The witness: a plain ssh to a host. Fails where the command fails."""
 
     def run(host: str, command: str) -> str:
-        done = subprocess.run(["ssh", "-F", lab["ssh_config"], host, command], capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(["ssh", "-F", lab["ssh_config"], host, command], capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, f"{command} on {host}: rc {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -57,7 +57,7 @@ def play(text: str, lab: t.Mapping[str, t.Any], folder: Path, host: str = "initi
     (folder / "groups.yml").write_text(yaml.safe_dump({"web": {"hosts": {"initiator": {}}}, "arrays": {"hosts": {"target": {}}}}), "utf-8")
     done = subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", lab["inventory"], "-i", str(folder / "groups.yml"),
                            "--limit", ",".join([host, *more]), "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
-                          capture_output=True, text=True, timeout=600, check=False, env=dict(os.environ, NO_COLOR="1"))
+                          capture_output=True, text=True, timeout=900, check=False, env=dict(os.environ, NO_COLOR="1"))
     recap = re.search(rf"^{host} +: ok=[1-9]\d* +changed=(\d+) +unreachable=0 +failed=0 ", done.stdout, re.MULTILINE)
     if done.returncode or not recap:
         # what went wrong comes first: only the beginning of a message is told again at the end of a run

@@ -90,6 +90,12 @@ class Tgt:
         """Whether the daemon still runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def restart(self) -> None:
         """Start it anew at the same ports, without any target."""
         self.stop()

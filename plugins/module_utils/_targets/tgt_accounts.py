@@ -5,8 +5,9 @@
 
 Four facts about tgtd make the order (target.c of 1.0.85 to 1.0.97): a secret cannot be changed, only an account be removed and made anew;
 an account is one for all targets; without any account a target asks for none; and the list of a target must have no hole, or the next
-look at it ends tgtd. So logins are refused meanwhile, accounts are taken off a list from its end, and put back in order.
-What is saved is marked before and saved anew after, so that a task that breaks off between leaves no secret that is believed and wrong.
+look at it ends tgtd. So nobody is let in meanwhile, accounts are taken off a list from its end, and put back in order.
+Nobody is let in by taking away who may log in, never by the state of the target: while that is offline, no session gets an answer, and what it
+asked for meanwhile is not answered later either (target_cmd_queue, whose error iscsi_task_execute drops).
 """
 
 from __future__ import annotations
@@ -18,37 +19,42 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostErr
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import path_of, unsure
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Attempt, FileOp, Found, Op, bind, set_state
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Attempt, Found, Op, bind
 
 
-def account_steps(desired: t.Mapping[str, Target], tids: t.Mapping[str, int], given: t.Container[str], found: Found,
-                  saves: t.Container[str]) -> t.List[Step]:
-    """The steps for all targets of a task. The first step carries what all of them need.
+class AccountPlan(t.NamedTuple):
+    """The steps by target, the accounts that they make, and the targets into which nobody may be let meanwhile."""
 
-    ``given`` are the accounts that the task names, ``saves`` the targets that will be saved anew.
-    """
+    steps: t.Mapping[str, Step]
+    made: t.FrozenSet[str]
+    shut: t.FrozenSet[str]
+
+
+def plan_accounts(desired: t.Mapping[str, Target], tids: t.Mapping[str, int], given: t.Container[str], found: Found) -> AccountPlan:
+    """The steps for all targets of a task, of which the first carries what all of them need. ``given`` are the accounts that the task names."""
     made = _to_make(desired, given, found)
-    marking: t.List[Op] = []
-    closing: t.List[Op] = []
-    steps: t.List[Step] = []
+    first: t.List[Op] = []
+    work: t.Dict[str, t.List[Op]] = {}
     gone: t.Set[str] = set()
+    shut: t.Set[str] = set()
     for name, target in desired.items():
         was = found.live.get(name, LiveTarget(tids[name], name, target.driver))
         off, on = _moves(tids[name], was, target, made)
         if off or on:
-            if name in found.saved.texts and name in saves:
-                marking.append(FileOp("save", path_of(found.saved.folder, name), text=unsure(found.saved.texts[name])))
-            closing += off
+            first += off
             gone.update({*was.accounts, was.outgoing} - {""})
-            steps.append(Step("set accounts of", f"target {name}", _words(was.accounts, was.outgoing, ()),
-                              _words(target.incoming, target.outgoing, made), on))
-    if steps:
-        closing += [Attempt(Request("account", "delete", f"user={user}")) for user in sorted((gone - _used(desired, found)) | set(made))]
-        closing += [Request("account", "new", f"user={user},password={made[user]}", secret=True) for user in sorted(made)]
-        first = steps[0]
-        steps[0] = Step(first.action, first.subject, first.before, first.after, marking + closing + first.work)
-    return steps
+            work[name] = on
+            if off or not was.accounts:
+                shut.add(name)
+    first += [Attempt(Request("account", "delete", f"user={user}")) for user in sorted((gone - _used(desired, found)) | set(made))]
+    first += [Request("account", "new", f"user={user},password={made[user]}", secret=True) for user in sorted(made)]
+    steps = {}
+    for name, on in work.items():
+        was, target = found.live.get(name, LiveTarget(tids[name], name)), desired[name]
+        steps[name] = Step("set accounts of", f"target {name}", _words(was.accounts, was.outgoing, ()), _words(target.incoming, target.outgoing, made),
+                           first + on)
+        first = []
+    return AccountPlan(steps, frozenset(made), frozenset(shut))
 
 
 def drop_accounts(names: t.Container[str], found: Found) -> t.List[Op]:
@@ -81,12 +87,16 @@ def _to_make(desired: t.Mapping[str, Target], given: t.Container[str], found: Fo
         for user in {*live.accounts, live.outgoing} - {""}:
             owners.setdefault(user, []).append(live.name)
     made: t.Dict[str, str] = {}
+    every: t.Dict[str, t.Tuple[str, str]] = {}
     for target in desired.values():
         lost = [user for user in (*target.incoming, target.outgoing) if user and user not in owners and user not in target.secrets]
         if lost:
             raise HostError(f"target {target.name}", f"had the account {lost[0]!r}, which tgtd has no more, and its secret is not known",
                             "Name its accounts (option accounts)")
         for user, secret in target.secrets.items():
+            if every.setdefault(user, (secret, target.name))[0] != secret:
+                raise HostError(f"target {target.name}", f"has another secret for the account {user!r} than target {every[user][1]}",
+                                "tgtd has one secret for an account name; name the accounts of both (option accounts)")
             if user in owners and not _differs(user, secret, owners[user], given, found):
                 continue
             others = [name for name in owners.get(user, ()) if name not in desired]
@@ -100,10 +110,11 @@ def _to_make(desired: t.Mapping[str, Target], given: t.Container[str], found: Fo
 
 def _differs(user: str, secret: str, owners: t.Sequence[str], given: t.Container[str], found: Found) -> bool:
     """Whether tgtd may have another secret for an account that is there."""
-    saved = found.saved
-    if any(name in saved.unsure for name in owners):
+    if any(f"account {user}" in doubts for doubts in found.begun.doubts.values()):
         return True
-    return user in given and {saved.ours[name].secrets.get(user) for name in owners if name in saved.ours} != {secret}
+    known = [found.known(name) for name in owners]
+    secrets = {one.secrets.get(user) for one in known if one is not None}
+    return (secrets if user in given else secrets - {None}) != {secret}
 
 
 def _moves(tid: int, was: LiveTarget, target: Target, made: t.Container[str]) -> t.Tuple[t.List[Op], t.List[Op]]:
@@ -120,9 +131,6 @@ def _moves(tid: int, was: LiveTarget, target: Target, made: t.Container[str]) ->
     on: t.List[Op] = [bind(tid, target.driver, user) for user in target.incoming[kept:]]
     if target.outgoing and outgoing:
         on.append(bind(tid, target.driver, target.outgoing, outgoing=True))
-    if off and was.ready:
-        off.insert(0, set_state(tid, target.driver, ready=False))
-        on += [set_state(tid, target.driver, ready=True)] if target.enabled else []
     return off, on
 
 

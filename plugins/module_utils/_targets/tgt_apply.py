@@ -13,7 +13,13 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, IscsiError, LockedError
-from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import make_folder, remove_file, write_atomic
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import (
+    make_folder,
+    remove_empty_folders_up_to,
+    remove_file,
+    remove_leftovers,
+    write_atomic,
+)
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import LUN_ACTIVE, TARGET_ACTIVE, Control, RefusedError, Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Attempt, FileOp, Op
 
@@ -53,32 +59,66 @@ class Lock:
 
 
 def apply_steps(steps: t.Sequence[Step], control: Control) -> None:
-    """Do the steps in their order. Where one fails, targets that this call made are taken away again, into which nobody could log in yet."""
-    made: t.Dict[int, str] = {}
+    """Do the steps in their order. Where one fails, targets that this call made are taken away again, into which nobody could log in yet, and
+    tgtd listens again where it did before that step."""
+    made: t.Dict[int, Request] = {}
+    moved: t.List[Request] = []
+    begun: t.Set[str] = set()
     done: t.List[str] = []
+    # what a task that was killed left there holds secrets; no other can be at work, this one has the lock
+    for folder in {os.path.dirname(op.path) for step in steps for op in step.work if isinstance(op, FileOp) and op.kind in ("save", "remove", "begin")}:
+        remove_leftovers(folder)
     try:
         for step in steps:
+            moved.clear()
             for op in step.work:
                 _do(op, control)
-                if isinstance(op, Request) and (op.mode, op.op) == ("target", "new"):
-                    made[op.tid] = op.lld
+                if isinstance(op, Request) and op.mode == "portal":
+                    moved.append(op)
+                new = _new_target(op)
+                if new is not None:
+                    made[new.tid] = new
+                    begun.add(new.text)
             if step.action == "set who may log in to":
-                made = {tid: lld for tid, lld in made.items() if all(not isinstance(op, Request) or op.tid != tid for op in step.work)}
+                made = {tid: new for tid, new in made.items() if all(not isinstance(op, Request) or op.tid != tid for op in step.work)}
             done.append(str(step))
     except IscsiError as error:
-        error.facts.update(done=done, taken_back=_take_back(made, control))
+        _listen_as_before(moved, control)
+        gone = _take_back(made, control)
+        error.facts.update(done=done, taken_back=sorted(gone))
+        every = {new.text for step in steps for new in map(_new_target, step.work) if new is not None}
+        _forget(every - begun | {made[tid].text for tid in gone}, steps)
         raise
 
 
-def _take_back(made: t.Mapping[int, str], control: Control) -> t.List[int]:
+def _new_target(op: Op) -> t.Optional[Request]:
+    return op if isinstance(op, Request) and (op.mode, op.op) == ("target", "new") else None
+
+
+def _take_back(made: t.Mapping[int, Request], control: Control) -> t.List[int]:
     gone = []
-    for tid, lld in made.items():
+    for tid, new in made.items():
         try:
-            control.ask(Request("target", "delete", "", tid, lld=lld))
+            control.ask(Request("target", "delete", "", tid, lld=new.lld))
             gone.append(tid)
         except IscsiError:
             continue  # the error that brought us here is the one to tell
     return gone
+
+
+def _listen_as_before(moved: t.Sequence[Request], control: Control) -> None:
+    for request in reversed(moved):
+        try:
+            control.ask(request._replace(op="delete" if request.op == "new" else "new"))
+        except IscsiError:
+            continue  # the next run comes back to it
+
+
+def _forget(texts: t.Container[str], steps: t.Sequence[Step]) -> None:
+    """Nothing was begun of targets that there are not."""
+    for op in (op for step in steps for op in step.work if isinstance(op, FileOp) and op.kind == "begin"):
+        if f"targetname={os.path.basename(op.path)[:-len('.conf')]}" in texts:
+            _do_file(op._replace(kind="forget"))
 
 
 def _do(op: Op, control: Control) -> None:
@@ -109,9 +149,13 @@ def _ask(request: Request, control: Control) -> None:
 
 
 def _do_file(op: FileOp) -> None:
-    if op.kind in ("save", "publish"):
-        make_folder(os.path.dirname(op.path), 0o755)
-        write_atomic(op.path, op.text.encode("utf-8", "surrogateescape"), 0o600 if op.kind == "save" else 0o644)
+    folder = os.path.dirname(op.path)
+    if op.kind in ("save", "begin", "publish"):
+        make_folder(folder, 0o755)
+        write_atomic(op.path, op.text.encode("utf-8", "surrogateescape"), 0o644 if op.kind == "publish" else 0o600)
+    elif op.kind == "forget":
+        remove_file(op.path)
+        remove_empty_folders_up_to(folder, os.path.dirname(folder))
     elif op.kind == "reload":
         from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner, check  # seldom needed
 

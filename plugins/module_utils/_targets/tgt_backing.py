@@ -9,17 +9,21 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveTarget
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, Unit
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_live import LiveLun, LiveTarget, naa_of
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import ELSEWHERE, Target, Unit
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import File, FileOp, Found
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, WantedTarget
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import Backing, WantedTarget, check_kind
 
+#: the one place below /dev where a file is as good as elsewhere
+_SHM = "/dev/shm/"  # noqa: S108 nothing is written there by us
 _PACKAGES = {"glfs": "tgt-glusterfs", "rbd": "tgt-rbd"}
 
 
 def check_backing(subject: str, unit: Unit, backing: Backing, found: Found) -> None:
-    """Refuse a LUN that tgtd could not make, or that would end as an empty target. Raises ``HostError``, ``InUseError``."""
+    """Refuse a LUN that tgtd could not make, or that would end as an empty target. Raises ``HostError``, ``InputError``, ``InUseError``."""
     bs_type = unit.bs_type or ""
+    # once more, now that what the task does not say is taken from the LUN that is there
+    check_kind(subject, unit.kind or "disk", unit.bs_type, unit.path)
     known = found.system.bs_types
     if known and bs_type not in known:
         package = f"Install {_PACKAGES[bs_type]} (Debian) and restart tgtd" if bs_type in _PACKAGES else "Choose another"
@@ -39,6 +43,8 @@ def _check_file(subject: str, unit: Unit, backing: Backing, file: File) -> None:
     if file.unmounted:
         raise HostError(subject, f"is below {file.unmounted}, which is to be mounted and is not",
                         f"Mount it (mount {file.unmounted}); what stands in the folder below it is not the disk that is meant")
+    if file.kind == "missing" and unit.path.startswith("/dev/") and not unit.path.startswith(_SHM):
+        raise HostError(subject, "is no device, and there is none", "Make it (lvcreate, or whatever makes such devices); a file below /dev is gone at boot")
     if file.kind == "missing" and not backing.create:
         raise HostError(subject, "does not exist", "Make it, or say size and create: true and it is made")
     if file.kind == "missing" and not file.has_folder:
@@ -48,6 +54,61 @@ def _check_file(subject: str, unit: Unit, backing: Backing, file: File) -> None:
         raise HostError(subject, f"is neither a {fitting[0]} nor a {fitting[1]}", "Name the disk that is meant")
     if file.kind == "file" and file.size == 0 and backing.size is None and unit.kind == "disk":
         raise HostError(subject, "is empty", "Say how large the disk shall be (size)")
+
+
+class _Disk(t.NamedTuple):
+    """A LUN as far as it can be mistaken for another. ``fresh``: it is about to become what it is here."""
+
+    subject: str
+    target: str
+    image: str
+    path: str
+    wwid: str
+    writes: bool
+    fresh: bool
+
+
+def check_images(desired: t.Mapping[str, Target], was: t.Mapping[str, t.Optional[Target]], found: Found) -> t.List[t.Mapping[str, str]]:
+    """Refuse two images under one WWID, and one image under two, which is a problem only where it was so before. Raises ``HostError``."""
+    disks = [_disk(live.name, lun, found, fresh=False) for live in found.live.values() if live.name not in desired
+             for lun in live.luns.values()]
+    for target in desired.values():
+        before = was[target.name]
+        for number, unit in sorted(target.units.items()):
+            old = before.units.get(number) if before else None
+            disks.append(_disk(target.name, unit, found, fresh=old is None or (old.path, old.scsi_id) != (unit.path, unit.scsi_id)))
+    problems: t.List[t.Mapping[str, str]] = []
+    ids: t.Dict[str, _Disk] = {}
+    images: t.Dict[str, _Disk] = {}
+    for disk in disks:
+        problems += _compare(disk, ids.setdefault(disk.wwid, disk), images.setdefault(disk.image, disk) if disk.image else disk, desired)
+    return problems
+
+
+def _disk(target: str, unit: t.Union[Unit, LiveLun], found: Found, *, fresh: bool) -> _Disk:
+    image = found.images.get(unit.path, unit.path and f"{unit.bs_type if unit.bs_type in ELSEWHERE else ''} {unit.path}")
+    return _Disk(f"LUN {unit.number} of target {target}", target, "" if unit.bs_type == "null" else image, unit.path, naa_of(unit.scsi_id or ""),
+                 not unit.readonly and unit.kind not in ("cd", "pt"), fresh)
+
+
+def _compare(disk: _Disk, same_id: _Disk, same_image: _Disk, desired: t.Container[str]) -> t.Iterator[t.Mapping[str, str]]:
+    if disk.target not in desired:
+        return
+    if (same_id.image or same_id.path) != (disk.image or disk.path):
+        raise HostError(disk.subject, f"has the WWID 3{disk.wwid} of {same_id.subject}, which is another image ({same_id.path})",
+                        "Initiators would take the two for one disk and damage both; give it another scsi_id")
+    if same_image is disk:
+        return
+    error = None
+    if same_image.target == disk.target:
+        error = HostError(disk.subject, f"has the image of {same_image.subject} ({same_image.path})", "Take one of the two away")
+    elif same_image.wwid != disk.wwid and (same_image.writes or disk.writes):
+        error = HostError(disk.subject, f"has the image of {same_image.subject} ({same_image.path}), and another SCSI id",
+                          "Initiators would take it for two disks and damage it; give both the same scsi_id, or readonly: true")
+    if error and (disk.fresh or same_image.fresh):
+        raise error
+    if error:
+        yield error.as_problem()
 
 
 def may_remove(live: LiveTarget, numbers: t.Iterable[int], found: Found) -> None:

@@ -18,7 +18,7 @@ PLAIN = re.compile(r"[^\s,'\"\\#<>$`*?\[\]{}|;&()!\x00-\x1f\x7f]+")
 ELSEWHERE = ("glfs", "rbd", "sheepdog", "null")
 #: what can only be set when a LUN is made
 FIXED = ("path", "kind", "bs_type", "bs_options", "flags", "block_size")
-#: what tgtd never tells; only our own file knows it
+#: what tgtd never tells; only our own files know it
 UNTOLD = ("bs_options", "write_cache", "vendor", "product", "revision")
 #: what initiators know a disk by
 IDENTITY = ("scsi_id", "scsi_sn")
@@ -71,23 +71,33 @@ class Target:
     nop_count: t.Optional[int] = None
 
 
-def unit_of(live: LiveLun, saved: t.Optional[Unit]) -> Unit:
-    """A LUN as tgtd has it; what it does not tell is taken from what is saved, if that is the same disk."""
+def is_unfinished(tid: int, live: LiveLun, known: t.Optional[Unit]) -> bool:
+    """Whether a LUN was made and nothing said of it since: what it is known by is not there, but what tgtd itself gives (spc.c, spc_lu_init)."""
+    return known is not None and known.path == live.path and known.scsi_id not in (None, live.scsi_id) and (
+        live.scsi_id == f"IET     {tid:04x}{live.number:04x}")
+
+
+def unit_of(tid: int, live: LiveLun, known: t.Optional[Unit], doubted: bool = False) -> Unit:
+    """A LUN as tgtd has it; what it does not tell is as it is known, if that is the same disk, is whole, and nobody broke off while it changed."""
     told = Unit(live.number, live.path, live.kind, live.bs_type, None, live.flags, live.block_size, live.scsi_id, live.scsi_sn, live.readonly,
                 live.removable, live.thin)
-    if saved is None or saved.path != live.path:
+    if known is None or known.path != live.path:
         return told
-    return replace(told, **{name: getattr(saved, name) for name in UNTOLD})
+    unfinished = is_unfinished(tid, live, known)
+    if unfinished and doubted:  # what cannot be set later was said when it was made
+        return replace(told, bs_options=known.bs_options)
+    return told if unfinished or doubted else replace(told, **{name: getattr(known, name) for name in UNTOLD})
 
 
-def target_of(live: LiveTarget, saved: t.Optional[Target], parameters: t.Mapping[str, str]) -> Target:
-    """A target as tgtd has it, and as far as tgtd does not tell, as it is saved."""
-    units = saved.units if saved else {}
-    known = saved.secrets if saved else {}
+def target_of(live: LiveTarget, known: t.Optional[Target], doubts: t.Container[str], parameters: t.Mapping[str, str]) -> Target:
+    """A target as tgtd has it, and as far as tgtd does not tell, as it is known."""
+    units = known.units if known else {}
+    secrets = known.secrets if known else {}
     return Target(
-        live.name, live.driver, live.ready, {number: unit_of(lun, units.get(number)) for number, lun in live.luns.items()}, live.accounts,
-        live.outgoing, {user: known[user] for user in (*live.accounts, live.outgoing) if user in known}, live.addresses, live.initiators,
-        {name: parameters.get(name, "") for name in {**(saved.parameters if saved else {}), **parameters}}, live.nop_interval, live.nop_count)
+        live.name, live.driver, live.ready,
+        {number: unit_of(live.tid, lun, units.get(number), f"LUN {number}" in doubts) for number, lun in live.luns.items()}, live.accounts,
+        live.outgoing, {user: secrets[user] for user in (*live.accounts, live.outgoing) if user in secrets}, live.addresses, live.initiators,
+        {name: parameters.get(name, "") for name in {**(known.parameters if known else {}), **parameters}}, live.nop_interval, live.nop_count)
 
 
 def own_identity(target: str, number: int) -> t.Tuple[str, str]:

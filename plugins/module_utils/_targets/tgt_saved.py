@@ -25,8 +25,8 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model imp
 MAIN = "/etc/tgt/targets.conf"
 FOLDER = "/etc/tgt/conf.d"
 MARK = "# Written by the Ansible module lunar.iscsi.tgt_target. What is changed here by hand is lost with its next run."
-#: stands below the mark while accounts change
-UNSURE = "# Accounts of this target are being changed: tgtd may have other secrets than these until the module has run again."
+#: stands below the mark in what a task has begun: what tgtd may have got, or not
+_DOUBT = "# In doubt: "
 _WRITE_CACHE_OFF = "off"
 #: how a setting of a LUN is written; those of tgt-admin's own, then those that only "params" can carry
 _WORDS = (("kind", "device-type"), ("bs_type", "bs-type"), ("bs_options", "bsopts"), ("flags", "bsoflags"), ("block_size", "block-size"),
@@ -40,14 +40,14 @@ _DEEP = 10
 class SavedFiles:
     """What is in tgt's configuration: our targets, by name, with their text; and where foreign files declare a target.
 
-    ``unsure`` are targets of whose accounts tgtd may have other secrets, since a task broke off.
+    ``doubts`` are of what a task has begun, by target: ``account NAME`` and ``LUN NUMBER``, which tgtd may have as it says, or not yet.
     """
 
     folder: str
     ours: t.Mapping[str, Target] = field(default_factory=dict)
     texts: t.Mapping[str, str] = field(default_factory=dict)
     foreign: t.Mapping[str, str] = field(default_factory=dict)
-    unsure: t.FrozenSet[str] = frozenset()
+    doubts: t.Mapping[str, t.FrozenSet[str]] = field(default_factory=dict)
     #: whether the main file reads the folder
     included: bool = True
 
@@ -72,10 +72,10 @@ def render(target: Target) -> str:
     return "\n".join([*lines, "</target>", ""])
 
 
-def unsure(text: str) -> str:
-    """The file of a target while its accounts change: at boot it is as good as before, but its secrets are not taken for those of tgtd."""
+def doubted(text: str, doubts: t.Iterable[str]) -> str:
+    """The text of a target with what of it is not believed, since tgtd may not have got it."""
     mark, _newline, rest = text.partition("\n")
-    return text if rest.startswith(UNSURE) else f"{mark}\n{UNSURE}\n{rest}"
+    return "\n".join([mark, *(f"{_DOUBT}{one}" for one in sorted(doubts)), rest])
 
 
 def check_savable(target: Target) -> None:
@@ -192,16 +192,16 @@ def read_saved(folder: str = FOLDER, main: t.Optional[str] = MAIN) -> SavedFiles
     ours: t.Dict[str, Target] = {}
     texts: t.Dict[str, str] = {}
     foreign: t.Dict[str, str] = {}
-    in_doubt: t.Set[str] = set()
+    doubts: t.Dict[str, t.FrozenSet[str]] = {}
     for path, lines in read.items():
         declared = [found.group(1).strip("\"' ") for found in (re.match(r"\s*<target\s+(.*?)\s*>", line, re.IGNORECASE) for line in lines) if found]
         if MARK in lines[:1] and len(declared) == 1 and path == path_of(folder, declared[0]):
             texts[declared[0]] = "\n".join([*lines, ""])
             ours[declared[0]] = parse(texts[declared[0]], path)
-            in_doubt.update(declared if UNSURE in lines[1:2] else ())
+            doubts[declared[0]] = frozenset(line[len(_DOUBT):] for line in lines if line.startswith(_DOUBT))
         else:
             foreign.update(dict.fromkeys(declared, path))
-    return SavedFiles(folder, ours, texts, foreign, frozenset(in_doubt), included)
+    return SavedFiles(folder, ours, texts, foreign, doubts, included)
 
 
 def _follow(path: str, read: t.Dict[str, t.List[str]], depth: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import Portal
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Request
@@ -17,13 +17,18 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved imp
 
 # page 8, caching, as tgt has it, with the write cache enabled or not (scripts/tgt-admin, usr/sbc.c)
 _CACHING = "8:0:18:{}:0:0xff:0xff:0:0:0xff:0xff:0xff:0xff:0x80:0x14:0:0:0:0:0:0"
+#: what tgtd can take for an address; it may have a zone
+_ADDRESS = re.compile(r"ALL|[0-9A-Fa-f.:/\[\]]+(%[^/]+)?")
 #: how the settings of a LUN are called in a request
 _SETTINGS = {"scsi_id": "scsi_id", "scsi_sn": "scsi_sn", "vendor": "vendor_id", "product": "product_id", "revision": "product_rev",
              "readonly": "readonly", "removable": "removable", "thin": "thin_provisioning"}  # fmt: skip
 
 
 class FileOp(t.NamedTuple):
-    """One move on a file of the host: make, grow (``size`` in bytes), save or remove (a file of tgt's configuration, for root alone), publish."""
+    """One move on a file of the host: make, grow (``size`` in bytes), save or remove (a file of tgt's configuration, for root alone), publish.
+
+    And begin or forget: what a task is about to make of a target, for the next task if this one breaks off.
+    """
 
     kind: str
     path: str
@@ -72,9 +77,27 @@ class Found:
     parameters: t.Mapping[str, t.Mapping[str, str]] = field(default_factory=dict)
     files: t.Mapping[str, File] = field(default_factory=dict)
     users: t.Mapping[str, t.Sequence[str]] = field(default_factory=dict)
+    #: what is really behind a path of this host: two paths with the same are one image
+    images: t.Mapping[str, str] = field(default_factory=dict)
     #: where tgtd listens, if the task says where it shall
     portals: t.Sequence[Portal] = ()
     service: t.Optional[Service] = None
+    #: what this very tgtd was told by tasks that saved nothing, and what a task has begun to make of it
+    notes: SavedFiles = field(default_factory=lambda: SavedFiles(""))
+    begun: SavedFiles = field(default_factory=lambda: SavedFiles(""))
+
+    def known(self, name: str) -> t.Optional[Target]:
+        """A target as tgtd was last told to have it; LUNs that a task has begun to remove, and are there, are among its LUNs."""
+        before = self.notes.ours.get(name) or self.saved.ours.get(name)
+        begun = self.begun.ours.get(name)
+        if begun is None or before is None:
+            return begun or before
+        there = self.live[name].luns if name in self.live else {}
+        return replace(begun, units={**{number: unit for number, unit in before.units.items() if number in there}, **begun.units})
+
+    def doubts(self, name: str) -> t.FrozenSet[str]:
+        """What of that tgtd may have, or not, since a task broke off."""
+        return self.begun.doubts.get(name, frozenset())
 
     def free_tids(self) -> t.Iterator[int]:
         """Numbers that no target has, the smallest first; tgtd has no way to ask for any."""
@@ -126,16 +149,16 @@ def remove_lun(tid: int, driver: str, number: int) -> Request:
 
 
 def allow(tid: int, driver: str, what: str) -> Request:
-    """Let an address or an initiator in."""
-    word = "initiator-name" if what.startswith(NAME_FORMS) else "initiator-address"
+    """Let an address or an initiator in. What is neither was set by hand, and is as good as none unless it is a name."""
+    word = "initiator-address" if _ADDRESS.fullmatch(what) else "initiator-name"
     return Request("target", "bind", f"{word}={what}", tid, lld=driver)
 
 
 def disallow(tid: int, driver: str, what: str) -> t.List[Op]:
     """Let it in no longer. What is neither an address nor a name was set by hand, and tgtd does not show as which of the two."""
-    word = "initiator-name" if what.startswith(NAME_FORMS) else "initiator-address"
+    word = "initiator-address" if _ADDRESS.fullmatch(what) else "initiator-name"
     ops = [Request("target", "unbind", f"{each}={what}", tid, lld=driver) for each in ("initiator-address", "initiator-name")]
-    if what == "ALL" or word == "initiator-name" or re.fullmatch(r"[0-9A-Fa-f.:/\[\]]+", what):
+    if word == "initiator-address" or what.startswith(NAME_FORMS):
         return [op for op in ops if op.text.startswith(word)]
     return [Attempt(op) for op in ops]
 
@@ -146,7 +169,7 @@ def bind(tid: int, driver: str, user: str, *, outgoing: bool = False, op: str = 
 
 
 def set_state(tid: int, driver: str, ready: bool) -> Request:
-    """Offline, a target refuses logins; sessions go on."""
+    """Offline, a target refuses logins, and what sessions ask is never answered: not for a target with sessions that are to go on."""
     return set_target(tid, driver, "state", "ready" if ready else "offline")
 
 
@@ -154,3 +177,9 @@ def printed_size(size: int) -> str:
     """How tgtd prints a number of bytes (target.c, print_disksize)."""
     sectors = size // 512
     return f"{(sectors - ((sectors // 625) - 974)) // 1950} MB"
+
+
+def megabytes(shown: str) -> int:
+    """A size as tgtd prints it, as a number; 0 where it is none."""
+    number = shown.partition(" ")[0]
+    return int(number) if number.isdigit() else 0

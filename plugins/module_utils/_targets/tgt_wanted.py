@@ -32,7 +32,14 @@ _NUMBERS = {
     "DefaultTime2Retain": (0, 3600), "MaxConnections": (1, 65535),
 }  # fmt: skip
 _DIGESTS = ("HeaderDigest", "DataDigest")
+#: types whose backing store is always the same; they may be without a medium
+_OWN_STORE = ("cd", "tape", "changer")
 PARAMETERS = (*_NUMBERS, *_YES_NO, *_DIGESTS)
+
+
+_OF_A_TARGET = ("driver", "enabled", "luns", "allow", "accounts", "parameters", "nop_interval", "nop_count")
+#: tgtd writes higher numbers into REPORT LUNS in a form (flat addressing) that it does not understand itself
+_MAX_LUN = 255
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Wanted:
 
 def parse_wanted(params: Options) -> Wanted:
     """Check the options; raises ``InputError`` for what tgtd or its files could not carry."""
+    _nothing_in_vain(params)
     entries = [_target(one) for one in (params.get("targets") or () if params.get("name") is None else [params])]
     once("option targets: name", [one.name for one in entries])
     _one_secret_each(entries)
@@ -91,6 +99,16 @@ def parse_wanted(params: Options) -> Wanted:
     save = params.get("save", True) is not False and (not port or bool(params.get("save_folder")))
     return Wanted({one.name: one for one in entries}, params.get("state", "present") == "present", bool(params.get("purge")),
                   bool(params.get("force")), save, not port, parse_portals(params.get("portals")))  # fmt: skip
+
+
+def _nothing_in_vain(params: Options) -> None:
+    """Refuse what would be passed over in silence."""
+    if params.get("name") is None:
+        for word in _OF_A_TARGET:
+            if params.get(word) is not None:
+                raise InputError(f"option {word}", "says something of a target, and none is named", "Give its name, or write it into targets")
+    if params.get("state") == "absent" and params.get("portals") is not None:
+        raise InputError("option portals", "is given with state: absent, which is for targets", "Name all portals that shall stay, in a task without state")
 
 
 def _one_secret_each(entries: t.Sequence[WantedTarget]) -> None:
@@ -115,19 +133,22 @@ def _target(option: Options) -> WantedTarget:
             raise InputError(f"target {name}: option {word}", f"is {value}", "Give a number from 0 to 3600")
         if value is not None and option.get("driver") == "iser":
             raise InputError(f"target {name}: option {word}", "is for the driver iscsi", "Leave it out")
+    if count and interval is None:
+        raise InputError(f"target {name}: option nop_count", "counts pings, and it is not said how often there are any", "Give nop_interval beside it")
     return WantedTarget(
         name, option.get("driver"), option.get("enabled", True) is not False, {unit.number: unit for unit in units},
         option.get("luns") is not None,
         {unit.number: _backing(one, unit, name) for one, unit in zip(option.get("luns") or (), units)}, _allow(option.get("allow"), name),
         None if accounts is None else _incoming(accounts, name), None if accounts is None else _outgoing(accounts, name),
-        _parameters(option.get("parameters"), name), interval, count)  # fmt: skip
+        _parameters(option.get("parameters"), name), interval, count if interval else None)  # fmt: skip
 
 
 def _unit(option: Options, subject: str) -> Unit:
     number, path, kind = option["lun"], option.get("backing_store") or "", option.get("type")
     bs_type = option.get("bs_type")
-    if not 1 <= number <= 16383:
-        raise InputError(f"{subject}: number", "is out of range", "Give 1 to 16383; LUN 0 is the controller that tgtd makes itself")
+    if not 1 <= number <= _MAX_LUN:
+        raise InputError(f"{subject}: number", "is out of range",
+                         f"Give 1 to {_MAX_LUN}; LUN 0 is the controller that tgtd makes itself, and initiators do not reach higher ones")
     if path and (not PLAIN.fullmatch(path) or path.endswith("/")):
         raise InputError(f"{subject}: backing_store {path!r}", "ends with a slash, or holds a character that tgtd's configuration cannot carry",
                          "Use letters, digits and / . _ - : @ % + = ~; a symbolic link can stand for another name")
@@ -137,7 +158,7 @@ def _unit(option: Options, subject: str) -> Unit:
         raise InputError(f"{subject}: backing_store {path!r}", "is no file in a Gluster volume", "Write it as volume@server:path")
     if bs_type == "glfs" and option.get("flags"):
         raise InputError(f"{subject}: flags", "are for files of this host", "Leave them out; with them tgtd opens a file of Gluster for reading alone")
-    _check_kind(subject, kind or "disk", bs_type, path)
+    check_kind(subject, kind or "disk", bs_type, path)
     block = option.get("block_size")
     if block is not None and (block < 512 or block > 65536 or block & (block - 1)):
         raise InputError(f"{subject}: block_size", f"is {block}", "Give a power of two from 512 to 65536")
@@ -150,13 +171,17 @@ def _unit(option: Options, subject: str) -> Unit:
                                                 "revision")))  # fmt: skip
 
 
-def _check_kind(subject: str, kind: str, bs_type: t.Optional[str], path: str) -> None:
-    if not path and (kind not in ("cd", "tape", "changer") or bs_type == "null"):
-        raise InputError(f"{subject}: backing_store", "is missing", "Give any word" if bs_type == "null" else f"Name the file or device behind the {kind}")
+def check_kind(subject: str, kind: str, bs_type: t.Optional[str], path: str) -> None:
+    """Refuse a backing store that does not go with the type: tgtd takes another in silence, or ends, at once or when the LUN goes. ``InputError``."""
+    what, own = f"is {bs_type} for a {kind}", BS_TYPES[kind] if kind in _OWN_STORE else ""
     if bs_type is not None and (bs_type in ("sg", "bsg")) != (kind == "pt"):
-        raise InputError(f"{subject}: bs_type", f"is {bs_type} for a {kind}", "sg and bsg are for type pt, and type pt is for them")
-    if kind == "tape" and bs_type not in (None, "ssc"):
-        raise InputError(f"{subject}: bs_type", f"is {bs_type} for a tape", "tgtd always takes ssc for a tape; leave it out")
+        raise InputError(f"{subject}: bs_type", what, "sg and bsg are for type pt, and type pt is for them")
+    if own and bs_type not in (None, own):
+        raise InputError(f"{subject}: bs_type", what, f"tgtd always takes {own} for a {kind}; leave it out")
+    if not own and bs_type in map(BS_TYPES.get, _OWN_STORE):
+        raise InputError(f"{subject}: bs_type", what, "mmc is for type cd, ssc for tape and smc for changer; leave it out, or say that type")
+    if not path and not own:
+        raise InputError(f"{subject}: backing_store", "is missing", "Give any word" if bs_type == "null" else f"Name the file or device behind the {kind}")
 
 
 def _bs_options(option: Options, subject: str) -> t.Optional[str]:
@@ -173,7 +198,7 @@ def _flags(option: Options) -> t.Optional[t.Tuple[str, ...]]:
 
 def _backing(option: Options, unit: Unit, name: str) -> Backing:
     subject = f"target {name}: LUN {unit.number}: size"
-    size = parse_size(option.get("size"), subject, max(512, unit.block_size or 512))
+    size = parse_size(option.get("size"), subject, max(512, unit.block_size or 512), bare=False)
     create = bool(option.get("create"))
     if create and size is None:
         raise InputError(subject, "is missing", "create: true needs to know how large the file shall be")
@@ -205,6 +230,8 @@ def _address(text: str, name: str) -> str:
     if text == "ALL":
         return text
     subject, how = f"target {name}: option allow.addresses {text!r}", "Write 192.168.1.5, 192.168.1.0/24, fd00::/64 or ALL"
+    if "%" in text:
+        raise InputError(subject, "names an interface, which tgtd does not compare", f"Write {text.partition('%')[0].lstrip('[')}, on whatever interface")
     try:
         network = ipaddress.ip_network(text.replace("[", "").replace("]", ""), strict=False)
         exact = ipaddress.ip_interface(text.replace("[", "").replace("]", "")).ip

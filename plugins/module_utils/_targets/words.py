@@ -17,18 +17,28 @@ _UNITS = {
 }  # fmt: skip
 
 
-def parse_size(size: t.Any, subject: str, block: int = 512) -> t.Optional[int]:
-    """Bytes of ``1GiB``, ``500MB`` or a number; None for None. What is written with a unit is cut to whole blocks, a number must be of them."""
+_MOST = (1 << 63) - 1  # off_t
+
+
+def parse_size(size: t.Any, subject: str, block: int = 512, *, bare: bool = True) -> t.Optional[int]:
+    """Bytes of ``1GiB``, ``500MB`` or, where ``bare``, a number; None for None.
+
+    What is written with a unit is cut to whole blocks, a number must be of them.
+    """
     if size is None:
         return None
     found = re.fullmatch(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([A-Za-z]*)", str(size).strip())
     unit = _UNITS.get(found.group(3).upper()) if found else None
     if found is None or unit is None:
-        raise InputError(subject, f"is {size!r}, which is no size", "Write it as 1GiB, 500MB or in bytes")
+        raise InputError(subject, f"is {size!r}, which is no size", f"Write it as 1GiB{', 500MB or in bytes' if bare else ' or 500MB'}")
+    if not bare and not found.group(3):
+        raise InputError(subject, f"is {size!r}, a number without a unit", f"Write {size}GiB, {size}MB or {size}B, whichever is meant")
     number = int(found.group(1)) * unit + (int(found.group(2)) * unit // 10 ** len(found.group(2)) if found.group(2) else 0)
     number -= number % block if found.group(3) else 0
     if number < block or number % block:
         raise InputError(subject, f"is {number} bytes", f"Give a multiple of {block}")
+    if number > _MOST:
+        raise InputError(subject, f"is {size!r}, more than a file can have", "Ask for less than 8EiB, which is 8192PiB")
     return number
 
 
@@ -38,9 +48,9 @@ def check_place(path: t.Optional[str], option: str) -> None:
         raise InputError(f"option {option}", f"is {path!r}, which is no absolute path", "Give one, or leave it out")
 
 
-def nearest(word: str, known: t.Iterable[str]) -> str:
+def nearest(word: t.Any, known: t.Iterable[str]) -> str:
     """`` (did you mean ...?)`` or nothing."""
-    close = difflib.get_close_matches(word, list(known), 1, 0.5)
+    close = difflib.get_close_matches(str(word), list(known), 1, 0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

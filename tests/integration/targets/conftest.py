@@ -28,6 +28,24 @@ MODULE = "ansible_collections.lunar.iscsi.plugins.modules.tgt_target"
 NAME = "iqn.2013-10.com.example:disk3"
 HOST1, HOST2 = "iqn.2026-11.org.example:host1", "iqn.2026-11.org.example:host2"
 Options = t.Dict[str, t.Any]
+#: a child that kills itself after so many requests that change something; it prints the steps if it gets that far
+KILLED = """
+import json, os, signal, sys
+from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
+left, options, main, lock, notes = json.load(sys.stdin)
+class Fatal(Control):
+    def ask(self, request, patience=30.0):
+        global left
+        answer = super().ask(request, patience)
+        left -= request.op != "show"
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+task = TgtTask(options, Fatal(options["control_port"]), main=main, lock=lock, notes=notes)
+print(len(bring_about(task, False)["steps"]))
+"""
 
 
 class Gateway:
@@ -84,6 +102,15 @@ class Gateway:
         result: Options = json.loads(output)
         return result, output
 
+    def killed(self, left: int, **given: t.Any) -> bool:
+        """A task that is killed after so many requests that change something and one more; whether it came to that."""
+        wanted = [left, self.options(**given), str(self.main), str(self.folder / "lock"), str(self.folder / "notes")]
+        child = subprocess.run([sys.executable, "-c", KILLED], input=json.dumps(wanted), capture_output=True, text=True, timeout=60, check=False)
+        assert child.returncode in (0, -9), child.stderr
+        assert self.tgt.alive()
+        self.show()
+        return child.returncode != 0
+
     def boot(self) -> None:
         """tgtd ends, starts, and the distribution's own script brings the targets back."""
         self.tgt.restart()
@@ -114,6 +141,13 @@ class Gateway:
         """The sessions of a target."""
         return re.findall(r"^Session: (\d+)", self.tgt.adm("--op", "show", "--mode", "conn", "--tid", str(tid)), re.MULTILINE)
 
+    def gone(self, *sids: str) -> None:
+        """Wait until these sessions are gone, or without any named, all."""
+        until = time.monotonic() + 20
+        while any(sid in sids or not sids for sid in self.sids()):
+            assert time.monotonic() < until, "a session does not end"
+            time.sleep(0.05)
+
     def state(self) -> t.Tuple[str, t.Dict[str, str]]:
         """All that a task could change: what tgtd serves, and every file of its configuration."""
         files = {str(path): path.read_text() for path in [*self.conf.iterdir(), self.main]}
@@ -125,6 +159,12 @@ class Gateway:
     def inquiry(self, page: int, lun: int = 1, name: str = NAME) -> bytes:
         """A page of vital product data, as libiscsi prints it."""
         return subprocess.run(["iscsi-inq", "-e", "1", "-c", str(page), self.url(lun=lun, name=name)], check=True, capture_output=True, timeout=20).stdout
+
+    def standard_inquiry(self, lun: int = 1, account: str = "") -> str:
+        """What a LUN says of itself, and its WWID."""
+        pages = (["-i", HOST1], ["-i", HOST1, "-e", "1", "-c", str(0x83)])
+        return "".join(subprocess.run(["iscsi-inq", *page, self.url(account, lun)], check=True, capture_output=True, timeout=20).stdout.decode("latin-1")
+                       for page in pages)
 
     def lets_in(self, initiator: str = HOST1, account: str = "", lun: int = 1, name: str = NAME) -> bool:
         """Whether an initiator can log in and see a LUN; the account is user%secret."""
@@ -151,6 +191,31 @@ class Gateway:
         finally:
             reader.kill()
             reader.wait(timeout=10)
+
+    def served(self, seconds: float = 0.5) -> int:
+        """Bytes that tgtd read and wrote within so many seconds, of images and of the network."""
+        before = _io_of(self.tgt.pid)
+        time.sleep(seconds)
+        return _io_of(self.tgt.pid) - before
+
+    @contextlib.contextmanager
+    def writing(self, account: str, size: int) -> t.Iterator[t.List[float]]:
+        """An initiator that writes all the while; afterwards how many writes, and the seconds of the slowest, are in what this gives."""
+        user, _percent, secret = account.partition("%")
+        said: t.List[float] = []
+        arguments = [sys.executable, str(Path(__file__).with_name("writer.py")), self.tgt.portal, NAME, user, secret, str(size)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
+            assert writer.stdin and writer.stdout and writer.stderr
+            assert writer.stdout.readline() == "ready\n", writer.stderr.read()
+            yield said
+            output, errors = writer.communicate("stop\n", timeout=60)
+        assert writer.returncode == 0, errors
+        said += map(float, output.split())
+
+
+def _io_of(pid: int) -> int:
+    counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(counters["rchar"]) + int(counters["wchar"])
 
 
 @pytest.fixture

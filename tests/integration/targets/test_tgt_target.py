@@ -103,6 +103,7 @@ def test_a_session_goes_on_through_changes(gateway: Gateway) -> None:
         for change in changes:
             assert gateway.run(**change)["changed"], change
             assert gateway.sids() == [sid], change
+            assert gateway.served() > 1 << 16, f"the session stands still after {change}"
             assert not gateway.run(**change)["changed"], change
         busy = gateway.run()["targets"][0]["sessions"]
         assert busy == [{"sid": int(sid), "initiator": HOST1, "addresses": ["127.0.0.1"]}]
@@ -111,6 +112,37 @@ def test_a_session_goes_on_through_changes(gateway: Gateway) -> None:
         assert sorted(gateway.sids()) == [sid]
     assert gateway.accounts() == ["anna", "bert", "array (outgoing)"]
     assert "MaxBurstLength=524288" in gateway.tgt.adm("--op", "show", "--mode", "target", "--tid", "1")
+
+
+@pytest.mark.parametrize("size", [4096, 1 << 20], ids=["4 KiB", "1 MiB"])
+def test_writes_go_on_while_a_secret_rotates(gateway: Gateway, size: int) -> None:
+    """Small ones are in the command itself, and large ones follow it, which tgtd treats otherwise while it refuses."""
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL, accounts=chap())
+    with gateway.writing(f"anna%{OLD}", size) as said:
+        (sid,) = gateway.sids()
+        for number in range(12):
+            assert gateway.run(accounts=chap(f"{NEW}-{number}"))["changed"]
+            assert gateway.sids() == [sid], number
+            assert gateway.acl() == ["127.0.0.1"]
+    writes, slowest = said
+    assert writes > 12 and slowest < 10, said  # none was without an answer; libiscsi gives up after 20 s
+    assert gateway.lets_in(account=f"anna%{NEW}-11") and not gateway.lets_in(account=f"anna%{OLD}")
+
+
+def test_disabled_only_without_sessions(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    with gateway.session() as sid:
+        before = gateway.state()
+        with pytest.raises(InUseError, match=f"cannot be disabled.*{HOST1} from 127.0.0.1"):
+            gateway.run(enabled=False)
+        assert gateway.state() == before and gateway.sids() == [sid] and gateway.served() > 1 << 16
+    gateway.gone()
+    with gateway.session() as sid:
+        assert gateway.run(enabled=False, force=True)["changed"]
+        gateway.gone(sid)
+        assert not gateway.lets_in() and not gateway.run(enabled=False)["changed"]
+    gateway.run()
+    assert gateway.lets_in()
 
 
 @pytest.mark.parametrize("change", [
@@ -275,6 +307,26 @@ def test_kinds_of_luns(gateway: Gateway) -> None:
     assert not again["changed"], (again["steps"], again["diff"])
     assert gateway.state() == before
     assert b"DISK-300" in subprocess.run(["iscsi-inq", gateway.url(lun=30)], check=True, capture_output=True, timeout=20).stdout
+
+
+@pytest.mark.parametrize("kind", ["disk", "cd", "changer", "tape", "osd", None])
+def test_every_pair_of_types_is_refused_or_works(gateway: Gateway, kind: t.Optional[str]) -> None:
+    """tgtd takes some in silence and ends with them, now or when the LUN goes."""
+    worked = []
+    for bs_type in ("rdwr", "aio", "null", "ssc", "smc", "mmc", "sg", None):
+        options: Options = {"luns": [{"lun": 1, "backing_store": gateway.image(size=1 << 20), "type": kind, "bs_type": bs_type}], "allow": LOCAL}
+        try:
+            gateway.run(**options)
+        except (InputError, HostError) as error:
+            assert "bs_type" in str(error), error
+            assert "Target" not in gateway.show()
+            continue
+        assert not gateway.run(**options)["changed"] and gateway.lets_in()
+        worked.append(bs_type)
+        gateway.run(state="absent")
+        assert "Target" not in gateway.show() and gateway.tgt.alive()
+    own = {"cd": ["mmc", None], "tape": ["ssc", None], "changer": ["smc", None], "osd": ["rdwr", "aio", "null"]}
+    assert worked == own.get(kind or "", ["rdwr", "aio", "null", None])
 
 
 def test_luns_without_a_medium(gateway: Gateway) -> None:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
+import os
 import random
+import shlex
 import socket
 import subprocess
-import sys
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, Request
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_portals import parse_portals, portal_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import render
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import Service
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_wanted import parse_wanted
 
 if t.TYPE_CHECKING:
@@ -30,24 +33,6 @@ NAME = "iqn.2013-10.com.example:disk3"
 HOST1 = "iqn.2026-11.org.example:host1"
 LOCAL = {"addresses": ["127.0.0.1"]}
 Options = t.Dict[str, t.Any]
-#: a child that kills itself after so many requests that change something; it prints the steps if it gets that far
-KILLED = """
-import json, os, signal, sys
-from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
-left, options, main, lock = json.load(sys.stdin)
-class Fatal(Control):
-    def ask(self, request, patience=30.0):
-        global left
-        answer = super().ask(request, patience)
-        left -= request.op != "show"
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
-task = TgtTask(options, Fatal(options["control_port"]), main=main, lock=lock)
-print(len(bring_about(task, False)["steps"]))
-"""
 
 
 def accounts(secret: str, *others: str) -> Options:
@@ -70,7 +55,7 @@ def test_what_was_changed_by_hand_is_set_right_in_place(gateway: Gateway) -> Non
         adm("--op", "update", "--mode", "target", "--tid", "1", "--name", "nop_interval", "--value", "0")
         adm("--op", "update", "--mode", "logicalunit", "--tid", "1", "--lun", "1", "--params", "readonly=1")
         result = gateway.run(**options)
-        assert len(result["steps"]) == 6, result["steps"]
+        assert len(result["steps"]) == 7, result["steps"]
         assert gateway.sids() == [sid]
         assert gateway.accounts() == ["anna", "bert"] and gateway.acl() == ["127.0.0.1"]
     until = time.monotonic() + 5
@@ -90,7 +75,7 @@ def test_a_target_made_by_hand_is_taken_over(gateway: Gateway) -> None:
     assert gateway.show() == before and not list(gateway.conf.iterdir())
     assert gateway.lets_in(account="anna%secret-by-hand")
     result = gateway.run(luns=[lun], accounts=accounts("secret-of-anna"))
-    assert gateway.show() == before and [step.partition(" ")[0] for step in result["steps"]] == ["set", "save"]
+    assert gateway.show() == before and [step.partition(" ")[0] for step in result["steps"]] == ["narrow", "set", "set", "save"]
     assert gateway.lets_in(account="anna%secret-of-anna") and not gateway.lets_in(account="anna%secret-by-hand")
     gateway.boot()
     assert gateway.show() == before
@@ -117,21 +102,17 @@ def test_killed_anywhere_in_the_middle(gateway: Gateway) -> None:
     while True:
         gateway.run(luns=luns, allow=LOCAL, accounts=accounts(f"secret-number-{secret}", "bert"))
         left = killed
-        options = gateway.options(luns=luns, allow=LOCAL, accounts=accounts(f"secret-number-{secret + 1}", "bert"))
-        wanted = [left, options, str(gateway.main), str(gateway.folder / "lock")]
-        child = subprocess.run([sys.executable, "-c", KILLED], input=json.dumps(wanted), capture_output=True, text=True, timeout=60, check=False)
-        assert gateway.tgt.alive()
-        gateway.show()
+        options: Options = {"luns": luns, "allow": LOCAL, "accounts": accounts(f"secret-number-{secret + 1}", "bert")}
+        ended = not gateway.killed(left, **options)
         assert not gateway.lets_in(), f"open after {left} requests"
-        if child.returncode == 0:
+        if ended:
             break
-        assert child.returncode == -9, child.stderr
         killed += 1
         after = dice.choice([secret, secret + 1, None])
         given: Options = {"accounts": accounts(f"secret-number-{after}", "bert")} if after is not None else {}
         gateway.run(**given)
         assert not gateway.run(**given)["changed"]
-        expected = secret if after is None else after
+        expected = secret + 1 if after is None else after  # what was begun is completed
         assert gateway.lets_in(account=f"anna%secret-number-{expected}") and not gateway.lets_in()
         assert gateway.lets_in(account="bert%secret-of-bert")
         assert f"secret-number-{expected}'" in (gateway.conf / f"{NAME}.conf").read_text()
@@ -246,8 +227,10 @@ def test_pings_of_tgtd_itself_stay(gateway: Gateway) -> None:
     assert "Nop interval" not in gateway.show()
     gateway.run(nop_interval=7)
     assert "        Nop interval: 7\n        Nop count: 0\n" in gateway.show()
-    gateway.run(nop_interval=0)
+    assert gateway.run(nop_interval=7, nop_count=3)["changed"] and "        Nop count: 3\n" in gateway.show()
+    gateway.run(nop_interval=0, nop_count=3)
     assert "Nop interval" not in gateway.show()
+    assert not gateway.run(nop_interval=0, nop_count=5)["changed"]
 
 
 PERL = """
@@ -304,18 +287,97 @@ def test_portals_come_and_go_under_a_session(gateway: Gateway) -> None:
         probe.bind(("127.0.0.1", 0))
         other = f"127.0.0.1:{probe.getsockname()[1]}"
 
-    def shown() -> t.List[str]:
-        return sorted(line.split(": ")[1] for line in gateway.tgt.adm("--op", "show", "--mode", "portal").splitlines())
-
     with gateway.session() as sid:
         for portals in ([gateway.tgt.portal, other], [other]):
             assert gateway.run(portals=portals)["changed"]
-            assert shown() == sorted(f"{portal},1" for portal in portals)
+            assert portals_of(gateway) == sorted(portals)
             assert gateway.sids() == [sid]
             assert not gateway.run(portals=portals)["changed"]
     assert not gateway.lets_in()
     assert subprocess.run(["iscsi-inq", f"iscsi://{other}/{NAME}/1"], check=False, capture_output=True, timeout=20).returncode == 0
-    before = shown()
+    before = portals_of(gateway)
     with pytest.raises(HostError, match="cannot be listened on"):
         gateway.run(portals=["192.0.2.77:3260"])
-    assert shown() == before
+    assert portals_of(gateway) == before
+
+
+def portals_of(gateway: Gateway) -> t.List[str]:
+    """Where tgtd listens."""
+    return sorted(line.split(": ")[1].rpartition(",")[0] for line in gateway.tgt.adm("--op", "show", "--mode", "portal").splitlines())
+
+
+def every_address(gateway: Gateway) -> str:
+    """tgtd as after installation: it listens on all addresses. The portal."""
+    every = f"0.0.0.0:{gateway.tgt.port}"
+    gateway.tgt.adm("--op", "delete", "--mode", "portal", "--param", f"portal={gateway.tgt.portal}")
+    gateway.tgt.adm("--op", "new", "--mode", "portal", "--param", f"portal={every}")
+    return every
+
+
+def test_a_port_that_another_has(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    every = every_address(gateway)
+    with socket.create_server(("127.0.0.1", 0)) as taken, gateway.session() as sid:
+        with pytest.raises(HostError, match="cannot be listened on: Address already in use") as caught:
+            gateway.run(portals=["127.0.0.2:3261", f"127.0.0.1:{taken.getsockname()[1]}"])
+        assert "ss -ltn" in caught.value.remedy
+        assert portals_of(gateway) == [every] and gateway.sids() == [sid]
+
+
+def test_what_tgtd_let_go_of_is_taken_again(gateway: Gateway) -> None:
+    """To listen on every address it lets go of the one that it has; another program has the port on a third, which only tgtd finds out."""
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    with socket.create_server(("127.0.0.2", gateway.tgt.port)), gateway.session() as sid:
+        with pytest.raises(HostError, match="does not accept the request"):
+            gateway.run(portals=[f"0.0.0.0:{gateway.tgt.port}", "127.0.0.3:3261"])
+        assert portals_of(gateway) == [gateway.tgt.portal] and gateway.sids() == [sid]
+    assert gateway.lets_in()
+
+
+def test_one_address_of_all_at_the_same_port(gateway: Gateway) -> None:
+    gateway.run(luns=[{"lun": 1, "backing_store": gateway.image()}], allow=LOCAL)
+    every = every_address(gateway)
+    with gateway.session() as sid:
+        for portals in ([gateway.tgt.portal], [every]):
+            assert gateway.run(portals=portals)["changed"] and not gateway.run(portals=portals)["changed"]
+            assert portals_of(gateway) == portals and gateway.sids() == [sid] and gateway.lets_in()
+
+
+@pytest.mark.parametrize("addresses, by_itself, afterwards", [
+    (["192.0.2.77"], ["0.0.0.0:3260", "[::]:3260"], []), (["127.0.0.2", "192.0.2.77"], ["127.0.0.2:3260"], ["127.0.0.2:3260"]),
+], ids=["alone", "beside another"])  # fmt: skip
+def test_an_address_that_is_missing_at_boot(tmp_path: Path, addresses: t.List[str], by_itself: t.List[str], afterwards: t.List[str]) -> None:
+    """On a host without a network, as systemd would start it: tgtd would listen on every address."""
+    step = portal_steps(parse_portals(addresses), (), Service("tgtd -f", "/drop-in"))[-1]
+    settings = [line.partition("=") for line in str(step.after).splitlines()]
+    (start,) = [command for key, _equals, command in settings if key == "ExecStart" and command]
+    environment = dict(os.environ, TGT_IPC_SOCKET=str(tmp_path / "socket"))
+    log = (tmp_path / "log").open("wb")
+    tgtd = subprocess.Popen(["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {start}"], env=environment, stdin=subprocess.DEVNULL,
+                            stdout=log, stderr=log)
+    inside = ["nsenter", "-t", str(tgtd.pid), "-n"]
+
+    def shown() -> t.List[str]:
+        show = ["tgtadm", "--lld", "iscsi", "--op", "show", "--mode", "portal"]
+        text = subprocess.run(show, env=environment, check=False, capture_output=True, text=True, timeout=20).stdout
+        return sorted(line.split(": ")[1].rpartition(",")[0] for line in text.splitlines())
+
+    def go_on() -> None:
+        """What systemd starts after it."""
+        for command in (command for key, _equals, command in settings if key == "ExecStartPost"):
+            subprocess.run([*inside, *shlex.split(command.lstrip("-"))], env=environment, check=not command.startswith("-"), capture_output=True, timeout=20)
+
+    try:
+        until = time.monotonic() + 10
+        while not shown() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert shown() == by_itself
+        go_on()
+        assert shown() == afterwards
+        subprocess.run([*inside, "ip", "address", "add", "192.0.2.77/32", "dev", "lo"], check=True, timeout=20)
+        go_on()
+        assert shown() == sorted(f"{address}:3260" for address in addresses)
+    finally:
+        tgtd.kill()
+        tgtd.wait(timeout=10)
+        log.close()

@@ -48,6 +48,7 @@ def test_a_target_that_says_nothing_of_luns_keeps_them() -> None:
     pytest.param({"file": "x", "bs_type": "aio"}, "fuse", "bs_type follows", id="backing store type"),
     pytest.param({"file": "x@y"}, "glfs", "an @ in its name", id="@ through glfs"),
     pytest.param({"file": "x", "flags": ["sync"]}, "glfs", "for reading only", id="flags through glfs"),
+    pytest.param({"file": "x", "sparse": False}, "glfs", "files are made sparse", id="not sparse through glfs"),
     pytest.param({"file": "x", "write_cache": True}, "fuse", "write_cache loses data on 2 gateways", id="write cache"),
     pytest.param({"file": "x", "write_cache": True}, "glfs", "write_cache loses data on 2 gateways", id="write cache through glfs"),
 ])

@@ -25,12 +25,13 @@ NONE = HEAD.replace("<opRet>0</opRet>", "<opRet>-1</opRet>").replace("<opErrstr/
 <volInfo><volumes><count>0</count></volumes></volInfo></cliOutput>"""
 PEERS = HEAD + """<peerStatus><peer><uuid>6779</uuid><hostname>10.99.0.2</hostname><hostnames><hostname>10.99.0.2</hostname><hostname>g2</hostname></hostnames>
 <connected>1</connected><state>3</state></peer><peer><uuid>3468</uuid><hostname>g3</hostname><hostnames><hostname>g3</hostname></hostnames>
-<connected>0</connected><state>3</state></peer></peerStatus></cliOutput>"""
+<connected>0</connected><state>3</state></peer><peer><hostname>g4</hostname><hostnames><hostname>g4</hostname></hostnames>
+<connected>1</connected><state>4</state></peer></peerStatus></cliOutput>"""
 
 
 def test_a_volume() -> None:
     found = gluster_volume(INFO)
-    assert {key: value for key, value in found.items() if key not in ("options", "peers")} == {
+    assert {key: value for key, value in found.items() if key not in ("options", "peers", "joined")} == {
         "exists": True, "started": True, "error": "", "bricks": [f"10.99.0.{host}:/srv/brick/gv0" for host in (1, 2, 3)], "replica": 3, "arbiter": 1,
         "differing": []}
     assert found["options"] == {"performance.read-ahead": "off", "network.ping-timeout": "20"}
@@ -49,7 +50,10 @@ def test_options_that_differ() -> None:
 
 
 def test_peers() -> None:
-    assert gluster_volume(PEERS)["peers"] == {"10.99.0.2": True, "g2": True, "g3": False}
+    """Those that count are connected and through with joining."""
+    found = gluster_volume(PEERS)
+    assert found["peers"] == {"10.99.0.2": True, "g2": True, "g3": False, "g4": False}
+    assert found["joined"] == 1
 
 
 @pytest.mark.parametrize("text", [

@@ -15,6 +15,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, RefusedError, Request
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import allow, bind, new_lun, set_state, set_target
 
 NO_TARGET, NO_LUN, NO_SESSION, NO_CONNECTION, TARGET_EXIST, LUN_EXIST = 4, 5, 6, 7, 9, 10
 ACL_EXIST, ACL_NOEXIST, USER_EXIST, NO_USER, INVALID, OUT_EXIST, TARGET_ACTIVE, LUN_ACTIVE = 12, 13, 14, 15, 17, 18, 19, 20
@@ -39,6 +41,10 @@ class Lun:
     config: t.Dict[str, str] = field(default_factory=dict)
     active: int = 0
 
+    @property
+    def write_cache(self) -> bool:
+        return self.config.get("mode_page", "8:0:18:0x14").startswith("8:0:18:0x14")
+
 
 @dataclass
 class Served:
@@ -55,6 +61,20 @@ class Served:
     #: sid: initiator and address
     sessions: t.Dict[int, t.Tuple[str, str]] = field(default_factory=dict)
     ending: t.Dict[int, int] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody may log in."""
+        return self.ready and bool(self.addresses or self.initiators)
+
+    @property
+    def paths(self) -> t.Set[str]:
+        return {lun.params.get("path", "") for lun in self.luns.values()}
+
+    def sights(self) -> t.Set[t.Tuple[str, int, str, bool]]:
+        """Who sees which LUN of which image, and whether with a secret alone."""
+        who = (*self.addresses, *self.initiators) if self.ready else ()
+        return {(one, number, lun.params.get("path", ""), bool(self.accounts)) for one in who for number, lun in self.luns.items()}
 
     @property
     def accounts(self) -> int:
@@ -102,11 +122,29 @@ class FakeTgtd(Control):
     def log_in(self, name: str, initiator: str, address: str = "192.0.2.9") -> bool:
         """Let an initiator in that knows all secrets."""
         target = self.named(name)
-        if target is None or not target.ready or not (target.addresses or initiator in target.initiators):
+        if target is None or not target.open or not (target.addresses or initiator in target.initiators):
             return False
         self._sid += 1
         target.sessions[self._sid] = (initiator, address)
         return True
+
+    def bring_back(self, saved: Target) -> None:
+        """As tgt-admin does at boot: LUNs whose files are missing are left out."""
+        tid = next(number for number in range(1, 99) if number not in self.targets)
+        requests = [Request("target", "new", f"targetname={saved.name}", tid)]
+        for unit in saved.units.values():
+            if os.path.exists(unit.path):
+                requests += [op for op in new_lun(tid, "iscsi", unit) if isinstance(op, Request)]
+        for user in (*saved.incoming, saved.outgoing):
+            if user and not self._aid(user):
+                requests.append(Request("account", "new", f"user={user},password={saved.secrets[user]}"))
+        requests += [bind(tid, "iscsi", user) for user in saved.incoming]
+        requests += [bind(tid, "iscsi", saved.outgoing, outgoing=True)] if saved.outgoing else []
+        requests += [allow(tid, "iscsi", one) for one in (*saved.addresses, *saved.initiators)]
+        requests += [set_target(tid, "iscsi", name, value) for name, value in saved.parameters.items()]
+        requests += [] if saved.enabled else [set_state(tid, "iscsi", ready=False)]
+        for request in requests:
+            self._act(request)
 
     def secrets(self, target: Served) -> t.Dict[str, str]:
         """What initiators have to know, by account; empty where nothing is asked for."""
@@ -273,7 +311,7 @@ class FakeTgtd(Control):
             raise Crash(f"target {target.name} has a hole among its accounts")
         lines = [f"Target {tid}: {target.name}", "    System information:", f"        Driver: {target.lld}",
                  f"        State: {'ready' if target.ready else 'offline'}"]
-        lines += [f"        Nop interval: {target.nop['nop_interval']}", f"        Nop count: {target.nop['nop_count']}"] if target.lld == "iscsi" else []
+        lines += [f"        Nop interval: {target.nop['nop_interval']}", f"        Nop count: {target.nop['nop_count']}"] if target.nop["nop_interval"] else []
         lines.append("    I_T nexus information:")
         for sid, (initiator, address) in target.sessions.items():
             lines += [f"        I_T nexus: {sid}", f"            Initiator: {initiator} alias: host", "            Connection: 0",

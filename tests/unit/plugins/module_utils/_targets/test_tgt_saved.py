@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_model import Target, Unit
-from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import check_savable, parse, read_saved, render, unsure
+from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved import check_savable, doubted, parse, read_saved, render
 
 NAME = "iqn.2013-10.com.example:disk3"
 WHOLE = Target(
@@ -92,7 +92,7 @@ def targets(draw: st.DrawFn) -> Target:
 @given(target=targets())
 def test_what_is_written_is_read(target: Target) -> None:
     assert parse(render(target), "x") == target
-    assert parse(unsure(render(target)), "x") == target
+    assert parse(doubted(render(target), ["account anna", "LUN 2"]), "x") == target
 
 
 def test_the_words_of_targets_conf() -> None:
@@ -103,10 +103,6 @@ def test_nobody_is_written_down() -> None:
     text = render(Target(NAME, initiators=("iqn.2026-11.org.example:host1",)))
     assert "    initiator-address none\n" in text
     assert parse(text, "x").addresses == ()
-
-
-def test_unsure_once() -> None:
-    assert unsure(unsure(TEXT)) == unsure(TEXT) != TEXT
 
 
 @pytest.mark.parametrize("line", ["    write-cache off", "    backing-store /srv/x", "    controller_tid 5", "    <direct-store /dev/sdb>", "include x"])
@@ -157,13 +153,13 @@ def test_ours_and_those_of_others(etc: Etc) -> None:
     copied = etc.write("copy.conf", TEXT.replace("disk3", "disk4"))
     etc.write("targets.conf", f"include {etc.conf}/*.conf\n")
     found = read_saved(str(etc.conf), str(etc.main))
-    assert found.ours == {NAME: WHOLE} and found.texts == {NAME: TEXT} and found.included and not found.unsure
+    assert found.ours == {NAME: WHOLE} and found.texts == {NAME: TEXT} and found.included and not any(found.doubts.values())
     assert found.foreign == {"iqn.2026-11.org.example:a": other, "iqn.2026-11.org.example:b": other, "iqn.2013-10.com.example:disk4": copied}
 
 
-def test_unsure_is_read(etc: Etc) -> None:
-    etc.write(f"{NAME}.conf", unsure(TEXT))
-    assert read_saved(str(etc.conf), None).unsure == {NAME}
+def test_doubts_are_read(etc: Etc) -> None:
+    etc.write(f"{NAME}.conf", doubted(TEXT, ["account anna", "LUN 2"]))
+    assert read_saved(str(etc.conf), None).doubts == {NAME: {"account anna", "LUN 2"}}
 
 
 @pytest.mark.parametrize("main, included", [

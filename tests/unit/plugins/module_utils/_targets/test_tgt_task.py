@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import Step, bring_about
-from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError, LockedError
+from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, LockedError
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_apply import Lock, apply_steps
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_backing import may_remove
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_control import Control, RefusedError, Request, pack
@@ -110,7 +110,44 @@ def test_what_was_begun_is_taken_back(host: Host, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RefusedError, match="does not accept the request") as caught:
         host.run(name=NAME + "x", luns=[host.disk(2)], allow={"addresses": ["ALL"]})
     assert caught.value.facts["taken_back"] == [2] and [one.name for one in host.tgtd.targets.values()] == [NAME]
-    assert len(list(host.conf.iterdir())) == 1
+    assert len(list(host.conf.iterdir())) == 1 and not list((host.folder / "notes").rglob("*"))
+
+
+def test_what_was_begun_and_failed_is_completed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two new targets the first fails after it is open, or the second before it was made: what is not there was not begun."""
+    asked = host.tgtd.ask
+
+    def refuse(request: Request, patience: float = 30.0) -> str:
+        if request.op == "bind" and request.tid == 2:
+            raise RefusedError(request, 17)
+        return asked(request, patience)
+
+    targets = [{"name": name, "luns": [host.disk(number)], "allow": {"addresses": ["ALL"]}} for number, name in enumerate((NAME, NAME + "x"), 1)]
+    with monkeypatch.context() as patched:
+        patched.setattr(host.tgtd, "ask", refuse)
+        with pytest.raises(RefusedError):
+            host.run(name=None, targets=targets)
+    assert [one.name for one in host.tgtd.targets.values()] == [NAME]
+    assert [path.name for path in (host.folder / "notes").rglob("*.conf")] == [f"{NAME}.conf"] and not list(host.conf.iterdir())
+    assert host.run()["steps"] == [f"save target {NAME} in {host.conf}/{NAME}.conf"]
+    assert not list((host.folder / "notes").rglob("*"))
+
+
+def test_two_secrets_of_one_account(host: Host) -> None:
+    def accounts(secret: str) -> Options:
+        return {"incoming": [{"username": "anna", "password": secret}]}
+
+    host.run(accounts=accounts("first-secret"))
+    host.tgtd.restart()
+    host.run(name=NAME + "x", accounts=accounts("second-secret"))
+    host.tgtd.moves.clear()
+    with pytest.raises(InputError, match="name all its targets in one task"):
+        host.run()
+    with pytest.raises(HostError, match=f"has another secret for the account 'anna' than target {NAME}") as caught:
+        host.run(name=None, targets=[{"name": NAME}, {"name": NAME + "x"}])
+    assert host.tgtd.moves == [] and "secret-of" not in str(caught.value) and "first-secret" not in str(caught.value)
+    host.run(name=None, targets=[{"name": NAME, "accounts": accounts("first-secret")}, {"name": NAME + "x"}])
+    assert host.tgtd.accounts == {1: ("anna", "first-secret")}
 
 
 def test_in_use_names_everybody(host: Host) -> None:
@@ -168,6 +205,75 @@ def test_a_file_that_another_gateway_made_meanwhile_is_taken(tmp_path: Path) -> 
     assert path.stat().st_size == 4096 and path.read_bytes()[:4] == b"data"
 
 
+ONE = {"scsi_id": "6123456789abcdef"}
+
+
+@pytest.mark.parametrize("first, second, what", [
+    ({}, {}, f"LUN 1 of target {NAME}x: has the image of LUN 1 of target {NAME} .*and another SCSI id"),
+    ({}, {"readonly": True}, "and another SCSI id"), (ONE, ONE, ""), ({"readonly": True}, {"readonly": True}, ""), ({"type": "cd"}, {"type": "cd"}, ""),
+], ids=["two disks", "one of them readonly", "one SCSI id", "both readonly", "both cd"])  # fmt: skip
+@pytest.mark.parametrize("alias", ["../{0}/disk1", "link", "hard", "disk1"])
+@pytest.mark.parametrize("together", [True, False], ids=["one task", "two tasks"])
+def test_one_image_is_one_disk(host: Host, first: Options, second: Options, what: str, alias: str, together: bool) -> None:
+    (host.folder / "disk1").write_bytes(bytes(1 << 20))
+    (host.folder / "link").symlink_to("disk1")
+    os.link(host.folder / "disk1", host.folder / "hard")
+    one = {"name": NAME, "luns": [host.disk(**first)]}
+    two = {"name": NAME + "x", "luns": [{"lun": 1, "backing_store": str(host.folder / alias.format(host.folder.name)), **second}]}
+    tasks: t.List[Options] = [{"name": None, "targets": [one, two]}] if together else [one, two]
+    for task in tasks[:-1]:
+        host.run(**task)
+    moves = len(host.tgtd.moves)
+    if what:
+        with pytest.raises(HostError, match=what):
+            host.run(**tasks[-1])
+        assert len(host.tgtd.moves) == moves
+    else:
+        assert host.run(**tasks[-1])["changed"] and not host.run(**tasks[-1])["changed"]
+
+
+def test_one_image_twice_in_a_target(host: Host) -> None:
+    """Also where it is not made yet, and under one SCSI id."""
+    luns = [{"lun": number, "backing_store": path, "size": "1MiB", "create": True, **ONE} for number, path in enumerate(
+        [str(host.folder / "disk9"), f"{host.folder}//disk9"], 1)]
+    with pytest.raises(HostError, match="LUN 2 of target .*: has the image of LUN 1 of"):
+        host.run(luns=luns)
+    host.run(luns=luns[:1])
+    with pytest.raises(HostError, match="LUN 2 of target .*: has the image of LUN 1 of"):
+        host.run(luns=luns[1:])
+    assert len(host.tgtd.targets[1].luns) == 1
+
+
+def test_one_image_that_is_two_disks_already(host: Host) -> None:
+    """By hand; what a task has to do with it or not, it is told."""
+    host.run(luns=[host.disk()])
+    path = str(host.folder / "disk1")
+    host.tgtd.ask(Request("target", "new", f"targetname={NAME}x", 2))
+    host.tgtd.ask(Request("device", "new", f"path={path}", 2, 1))
+    (problem,) = host.run(allow={"initiators": [HOST1]})["problems"]
+    assert problem["object"] == f"LUN 1 of target {NAME}" and f"image of LUN 1 of target {NAME}x ({path})" in problem["what"]
+    assert host.run(name=NAME + "z", luns=[host.disk(3)])["problems"] == []
+
+
+@pytest.mark.parametrize("path", ["/dev/lunar-none", "/dev/mapper/lunar-none"])
+def test_no_file_is_made_among_devices(host: Host, path: str) -> None:
+    try:
+        with pytest.raises(HostError, match="is no device, and there is none"):
+            host.run(luns=[{"lun": 1, "backing_store": path, "size": "1MiB", "create": True}])
+        assert not os.path.exists(path)
+    finally:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_file_that_cannot_be_so_large_is_not_left_behind(host: Host, sparse: bool) -> None:
+    path = host.folder / "large"
+    with pytest.raises(HostError, match=f"could not be made with {8191 << 50} bytes"):
+        host.run(luns=[{"lun": 1, "backing_store": str(path), "size": "8191PiB", "create": True, "sparse": sparse}])
+    assert not path.exists()
+
+
 def test_a_lun_of_glfs_goes_only_while_nobody_is_logged_in() -> None:
     glfs = LiveTarget(1, NAME, luns={1: LiveLun(1, "disk", bs_type="glfs"), 2: LiveLun(2, "disk", bs_type="rdwr")})
     other = LiveTarget(2, NAME + "x", sessions=(LiveSession(7, HOST1),))
@@ -176,3 +282,50 @@ def test_a_lun_of_glfs_goes_only_while_nobody_is_logged_in() -> None:
     may_remove(glfs, [2], busy)
     with pytest.raises(InUseError, match=f"session 7 of {HOST1} .target {NAME}x"):
         may_remove(glfs, [1], busy)
+
+
+def test_a_backing_store_is_for_the_type_that_is_there(host: Host) -> None:
+    """The task does not say the type, the LUN is a cd."""
+    host.run(luns=[host.disk(type="cd")])
+    host.tgtd.moves.clear()
+    with pytest.raises(InputError, match="is rdwr for a cd"):
+        host.run(luns=[host.disk(bs_type="rdwr")])
+    assert host.tgtd.moves == []
+
+
+def test_what_a_killed_task_left_is_removed(host: Host) -> None:
+    """It may hold secrets. What stands beside it stays."""
+    host.run(luns=[host.disk()])
+    for name in (".lunar-iscsi-x1", "mine.conf"):
+        (host.conf / name).touch()
+    host.run(luns=[host.disk()])
+    assert (host.conf / ".lunar-iscsi-x1").exists(), "without a step nobody has the lock"
+    host.run(luns=[host.disk(vendor="LUNAR")])
+    assert sorted(path.name for path in host.conf.iterdir()) == [f"{NAME}.conf", "mine.conf"]
+    (host.conf / ".lunar-iscsi-x2").touch()
+    host.run(state="absent")
+    assert [path.name for path in host.conf.iterdir()] == ["mine.conf"]
+
+
+def test_a_device_passed_through_has_a_wwid_of_its_own(host: Host) -> None:
+    task = host.task(luns=[host.disk(), {"lun": 2, "type": "pt", "backing_store": "/dev/null"}])
+    first, second = task.plan(task.read()).facts["targets"][0]["luns"]
+    assert first["wwid"] == "3" + first["scsi_id"] and second["wwid"] is None
+
+
+def test_a_file_that_was_grown_by_hand(host: Host) -> None:
+    """Larger than asked for, it stays as it is; where it is less than asked for, the task cannot be done under a session."""
+    options: Options = {"luns": [host.disk(size="1MiB")], "allow": {"addresses": ["ALL"]}}
+    host.run(**options)
+    assert host.tgtd.log_in(NAME, HOST1)
+    os.truncate(host.folder / "disk1", 9 << 20)
+    result = host.run(**options)
+    assert not result["changed"] and [problem["object"] for problem in result["problems"]] == [f"LUN 1 of target {NAME}"]
+    assert f"its file has {9 << 20} bytes" in result["problems"][0]["what"]
+    with pytest.raises(InUseError, match="cannot grow while it is used"):
+        host.run(luns=[dict(options["luns"][0], size="9MiB")])
+    with pytest.raises(InUseError, match="cannot grow while it is used"):
+        host.run(luns=[dict(options["luns"][0], size="10MiB")])
+    host.tgtd.targets[1].sessions.clear()
+    assert host.run(**options)["changed"] and host.tgtd.targets[1].luns[1].size == 9 << 20
+    assert host.run(**options)["problems"] == []

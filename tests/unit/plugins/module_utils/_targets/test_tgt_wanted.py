@@ -37,6 +37,7 @@ def address(text: str) -> Options:
     return target(allow={"addresses": [text]})
 
 
+OWN = {"cd": "mmc", "tape": "ssc", "changer": "smc"}
 REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("cookbook-name", {"name": "iqn.20013-10.com.redhat"}, "where a date YYYY-MM is expected"),
     ("no-name", {"name": ""}, "is empty"),
@@ -44,11 +45,11 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("twice", {"targets": [{"name": NAME}, {"name": NAME}]}, "given twice"),
     ("port", target(control_port=40000), "is 40000"),
     ("lun-0", lun(lun=0), "LUN 0 is the controller"),
-    ("lun-high", lun(lun=16384), "out of range"),
+    ("lun-high", lun(lun=256), "out of range"),
     ("lun-twice", target(luns=[{"lun": 1, "backing_store": "/a"}, {"lun": 1, "backing_store": "/b"}]), "1 is given twice"),
     ("path-twice", target(luns=[{"lun": 1, "backing_store": "/a"}, {"lun": 2, "backing_store": "/a"}]), "/a is given twice"),
     ("no-path", target(luns=[{"lun": 1}]), "is missing"),
-    ("no-word-for-null", target(luns=[{"lun": 1, "bs_type": "null", "type": "cd"}]), "is missing"),
+    ("no-word-for-null", target(luns=[{"lun": 1, "bs_type": "null"}]), "is missing"),
     ("relative", lun(backing_store="srv/d"), "no absolute path"),
     ("comma", lun(backing_store="/srv/a,b"), "cannot carry"),
     ("blank", lun(backing_store="/srv/a b"), "cannot carry"),
@@ -58,7 +59,11 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("glfs", lun(backing_store="/vol/disk", bs_type="glfs"), "no file in a Gluster volume"),
     ("sg-for-a-disk", lun(bs_type="sg"), "is sg for a disk"),
     ("pt-without-sg", lun(type="pt", bs_type="rdwr"), "is rdwr for a pt"),
-    ("tape-by-rdwr", lun(type="tape", bs_type="rdwr"), "always takes ssc"),
+    *((f"{kind}-by-{bs_type}", lun(type=kind, bs_type=bs_type), f"always takes {own} for a {kind}") for kind, own in OWN.items()
+      for bs_type in ("rdwr", "aio", "null", "ssc", "smc", "mmc") if bs_type != own),
+    *((f"{kind}-by-{bs_type}", lun(type=kind, bs_type=bs_type), f"is {bs_type} for a {kind}.*ssc for tape")
+      for kind in ("disk", "osd") for bs_type in OWN.values()),
+    ("ssc-for-what-is-not-said", lun(bs_type="ssc"), "is ssc for a disk"),
     ("block-size", lun(block_size=1000), "a power of two"),
     ("vendor-long", lun(vendor="LUNAR-ISC"), "1 to 8 letters"),
     ("product-empty", lun(product=""), "1 to 16 letters"),
@@ -67,8 +72,10 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("bs-options", lun(bs_options="conf=/a'"), "Write key=value"),
     ("bs-options-empty", lun(bs_options=""), "Write key=value"),
     ("size-word", lun(size="large"), "no size"),
-    ("size-odd", lun(size="1000"), "multiple of 512"),
-    ("size-of-blocks", lun(size="4608", block_size=4096), "multiple of 4096"),
+    ("size-without-a-unit", lun(size="1000"), "'1000', a number without a unit. Write 1000GiB"),
+    ("size-less-than-a-block", lun(size="4095B", block_size=4096), "multiple of 4096"),
+    ("size-of-no-file", lun(size="8192PiB"), "more than a file can have"),
+    ("size-of-no-file-at-all", lun(size="999999999999PiB"), "more than a file can have"),
     ("create-without-size", lun(create=True), "how large the file shall be"),
     ("glfs-flags", lun(backing_store="v@s:d", bs_type="glfs", flags=["sync"]), "for files of this host"),
     ("size-elsewhere", lun(backing_store="v@s:d", bs_type="glfs", size="1GiB"), "cannot be had"),
@@ -81,6 +88,8 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("from-zero", address("0.0.0.0/1"), "every address of the other IP version"),
     ("from-zero-6", address("::/16"), "every address of the other IP version"),
     ("host-name", address("gluster1"), "no IP address"),
+    ("interface", address("fe80::1%eth0"), "names an interface.*Write fe80::1, "),
+    ("interface-in-brackets", address("[fe80::1%eth0]/64"), "names an interface.*Write fe80::1, "),
     ("all-in-small", address("all"), "no IP address"),
     ("same-address", target(allow={"addresses": ["192.0.2.1", "192.0.2.1/32"]}), "given twice"),
     ("initiator", target(allow={"initiators": ["host1"]}), "does not begin with iqn"),
@@ -102,7 +111,11 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("outgoing-alone", target(accounts={"outgoing": user()}), "Mutual CHAP begins"),
     ("outgoing-secret", incoming(user(), outgoing=user("array")), "one secret for both directions"),
     ("outgoing-name", incoming(user(), outgoing=user(secret=OTHER)), "has the name 'anna'"),
+    *((f"{word}-of-nothing", {"portals": ["192.0.2.1"], word: value}, f"option {word}: says something of a target, and none is named") for word, value in (
+        ("driver", "iscsi"), ("enabled", False), ("luns", []), ("allow", {}), ("accounts", {}), ("parameters", {}), ("nop_interval", 0), ("nop_count", 0))),
+    ("portals-absent", target(state="absent", portals=["192.0.2.1"]), "with state: absent"),
     ("two-secrets", {"targets": [incoming(user()), dict(incoming(user(secret=OTHER)), name=NAME + "x")]}, "is given two secrets"),
+    ("parameter-no-word", target(parameters={7: 1}), "parameter 7: is not known"),
     ("parameter", target(parameters={"MaxBurstlength": 1}), "did you mean 'MaxBurstLength'"),
     ("number-word", target(parameters={"MaxBurstLength": "many"}), "Give a number from 512"),
     ("number-low", target(parameters={"MaxBurstLength": 511}), "Give a number from 512"),
@@ -111,7 +124,8 @@ REFUSED: t.List[t.Tuple[str, Options, str]] = [
     ("digest", target(parameters={"HeaderDigest": "CRC32C,None"}), "Give None or CRC32C"),
     ("nop", target(nop_interval=-1), "Give a number from 0"),
     ("nop-count", target(nop_count=3601), "Give a number from 0"),
-    ("nop-iser", target(nop_count=1, driver="iser"), "for the driver iscsi"),
+    ("nop-count-of-none", target(nop_count=3), "Give nop_interval"),
+    ("nop-iser", target(nop_interval=1, driver="iser"), "for the driver iscsi"),
 ]  # fmt: skip
 
 
@@ -144,6 +158,22 @@ def test_values_of_parameters(name: str) -> None:
     assert accepted or name == "ErrorRecoveryLevel"
 
 
+@pytest.mark.parametrize("interval, count, told", [(5, 3, (5, 3)), (5, None, (5, None)), (5, 0, (5, 0)), (0, 3, (0, None)), (None, 0, (None, None))])
+def test_pings(interval: t.Optional[int], count: t.Optional[int], told: t.Tuple[t.Optional[int], t.Optional[int]]) -> None:
+    """tgtd does not tell a count without pings."""
+    one = parse_wanted(target(nop_interval=interval, nop_count=count)).targets[NAME]
+    assert (one.nop_interval, one.nop_count) == told
+
+
+def test_portals_alone() -> None:
+    wanted = parse_wanted({"portals": ["192.0.2.1"], "state": "present", "targets": None, "luns": None})
+    assert not wanted.targets and [one.address for one in wanted.portals or ()] == ["192.0.2.1:3260"]
+
+
+def test_the_largest_file() -> None:
+    assert parse_wanted(lun(size="8191PiB")).targets[NAME].backings[1].size == 8191 << 50
+
+
 def test_what_is_not_said_is_none() -> None:
     one = parse_wanted(target()).targets[NAME]
     assert (one.driver, one.allow, one.incoming, one.outgoing, one.nop_interval, one.names_luns) == (None, None, None, None, None, False)
@@ -170,6 +200,11 @@ def test_two_drives_without_a_medium() -> None:
 def test_what_is_saved(port: t.Optional[int], folder: t.Optional[str], save: bool, saves: bool, boots: bool) -> None:
     wanted = parse_wanted(target(control_port=port, save_folder=folder, save=save))
     assert (wanted.save, wanted.boots) == (saves, boots)
+
+
+@pytest.mark.parametrize("kind, bs_type", [*OWN.items(), *((kind, None) for kind in OWN), ("disk", "null"), ("pt", "bsg")])
+def test_types_and_backing_stores_that_go_together(kind: str, bs_type: t.Optional[str]) -> None:
+    assert parse_wanted(lun(type=kind, bs_type=bs_type)).targets[NAME].units[1].bs_type == bs_type
 
 
 def test_backing_store_types() -> None:
