@@ -50,6 +50,7 @@ DECLARED = f"""
             attributes: *open
 """
 
+
 def run_suite(lab: t.Mapping[str, t.Any]) -> t.Tuple[t.Dict[str, str], str]:
     """Every test of the suite, on both portals: ``Suite.Test`` -> verdict, and all that it printed."""
     command = shlex.join(conformance.command(f"iscsi://192.168.56.101/{NAME}/0", f"iscsi://192.168.57.101/{NAME}/0"))

@@ -35,7 +35,6 @@ def file_of(gateway: Gateway) -> str:
     return (gateway.conf / f"{NAME}.conf").read_text()
 
 
-
 @pytest.mark.parametrize("before, task", [
     (None, {"luns": [{"vendor": "LUNAR", "write_cache": False}, {"scsi_id": "6abc"}], "allow": LOCAL, "accounts": accounts()}),
     ({"luns": [{}], "allow": LOCAL}, {"luns": [{}, {"vendor": "LUNAR", "write_cache": False}]}),

@@ -102,8 +102,8 @@ def test_iser_prints_no_pings() -> None:
 
 
 def test_glfs_path_keeps_its_colon() -> None:
-    text = PLAIN.replace("path: /srv/d1", "path: vol1@gluster1:disk4").replace("type: rdwr\n            Backing store path: vol1", "type: glfs\n"
-                         "            Backing store path: vol1")
+    text = PLAIN.replace("path: /srv/d1", "path: vol1@gluster1:disk4")
+    text = text.replace("type: rdwr\n            Backing store path: vol1", "type: glfs\n            Backing store path: vol1")
     assert {(one.luns[1].bs_type, one.luns[1].path) for one in parse_targets(text)} == {("glfs", "vol1@gluster1:disk4")}
 
 
