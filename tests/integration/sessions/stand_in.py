@@ -63,14 +63,14 @@ def log_out(sid: int) -> int:
 
 
 def log_in(connection: socket.socket) -> int:
-    """The record of the node is in the request, with the target's name somewhere in it (struct node_rec)."""
-    record = b""
-    connection.settimeout(0.5)
+    """The record of the node is in the request, with the target's name somewhere in it (struct node_rec); what follows is read by the caller."""
+    record, name = b"", None
+    connection.settimeout(5)
     with contextlib.suppress(socket.timeout):
-        while part := connection.recv(65536):
+        while name is None and (part := connection.recv(65536)):
             record += part
+            name = re.search(rb"iqn\.2026-11\.org\.example:[a-z]+(?=\0)", record)
     connection.settimeout(None)
-    name = re.search(rb"iqn\.2026-11\.org\.example:[a-z]+(?=\0)", record)
     prepared = Path("/sys/prepared") / (name.group(0).decode() if name else "nothing")
     if not prepared.exists():
         return LOGIN_FAILED
