@@ -4,8 +4,8 @@
 """Stands in for a kernel with iSCSI sessions and for iscsid, for the real iscsiadm and the real udevadm.
 
 Runs as root in a mount and a network namespace of its own: ROOT/sys, ROOT/etc/iscsi and ROOT/etc/udev/rules.d are put over the machine's own, /run
-and /dev are new. It answers on iscsid's abstract socket (usr/mgmt_ipc.h) with counters, logins and log-outs, and lets a disk go whose ``delete`` is written,
-until its standard input ends. A login brings up the session that is prepared for the target in /sys/prepared.
+and /dev are new. It answers on iscsid's abstract socket (usr/mgmt_ipc.h) with counters, logins, log-outs and the initiator's name, and lets a disk go
+whose ``delete`` is written, until its standard input ends. A login brings up the session that is prepared for the target in /sys/prepared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 import typing as t
 from pathlib import Path
 
-CONFIG, STATS, LOGOUT, LOGIN = 10, 7, 2, 1
+CONFIG, INITIATOR_NAME, STATS, LOGOUT, LOGIN = 10, 8, 7, 2, 1
 SESSION_NOT_FOUND = 2
 LOGIN_FAILED = 5
 LONGER_THAN_ANY_ANSWER = 65536
@@ -95,6 +95,8 @@ def answer(connection: socket.socket) -> None:
             code = log_in(connection)
         elif command == CONFIG:
             body = b"/etc/iscsi/iscsid.conf"
+        elif command == INITIATOR_NAME:
+            body = b"iqn.2026-11.org.example:witness"
         try:
             connection.sendall((struct.pack("=ii", command, code) + body).ljust(LONGER_THAN_ANY_ANSWER, b"\0"))
             while connection.recv(65536):
