@@ -55,6 +55,24 @@ TASKS: t.Sequence[t.Tuple[str, t.Dict[str, t.Any]]] = [
     ("iscsi_db", {"repair": True}),
 ]
 SERVED = [f"{PREFIX}:served{number}" for number in (1, 2)]
+#: some of what has to come of it, by the place of the record; iscsiadm shows it so
+TOLD: t.Mapping[str, t.Mapping[str, str]] = {
+    f"nodes/{PREFIX}:static1/192.0.2.1,3260,1/san0": {
+        "node.startup": "onboot", "node.discovery_type": "static", "node.tpgt": "1", "node.conn[0].iscsi.HeaderDigest": "CRC32C,None",
+        "node.session.auth.authmethod": "CHAP", "node.session.auth.username": "host1", "node.session.auth.password": "a # secret = of sorts",
+        "node.session.auth.username_in": "array", "iface.net_ifacename": "lo", "iface.initiatorname": f"{PREFIX}:san0"},
+    f"nodes/{PREFIX}:static2/2001:db8::2,3260,2/default": {"node.tpgt": "2", "node.conn[0].address": "2001:db8::2", "iface.iscsi_ifacename": "default"},
+    f"nodes/{PREFIX}:served2/127.0.0.1,3260,1/san0": {
+        "node.startup": "manual", "node.discovery_type": "send_targets", "node.session.timeo.replacement_timeout": "15"},
+    f"nodes/{PREFIX}:named/192.0.2.7,3260,1/san0": {"node.startup": "automatic", "node.discovery_type": "isns"},
+    f"nodes/{PREFIX}:booted/192.0.2.3,3260,1/san0": {"node.startup": "onboot", "node.discovery_type": "fw"},
+    "ifaces/san0": {"iface.net_ifacename": "lo", "iface.initiatorname": f"{PREFIX}:san0"},
+    f"ifaces/{ADAPTER}": {"iface.transport_name": "qla4xxx", "iface.ipaddress": "192.0.2.20", "iface.vlan_id": "56"},
+    "send_targets/127.0.0.1,3260/st_config": {
+        "discovery.sendtargets.use_discoveryd": "Yes", "discovery.sendtargets.auth.username": "disc",
+        "discovery.sendtargets.auth.password": "plain-secret-disc"},
+    "isns/127.0.0.1,3205/isns_config": {"discovery.isns.use_discoveryd": "Yes"},
+}
 
 
 @pytest.fixture(scope="module", params=RELEASES, name="released")
@@ -131,6 +149,7 @@ def shown_alike(host: ReleasedHost) -> t.Dict[str, t.Dict[str, str]]:
 def test_what_every_module_wrote_is_read_changed_and_read_again(written: ReleasedHost) -> None:
     before = shown_alike(written)
     assert len([place for place in before if place.startswith("nodes/")]) == 2 + 1 + 1 + 2 * 2 * 2 and len(before) == 12 + 2 + 2, list(before)
+    assert {place: {key: before[place].get(key) for key in said} for place, said in TOLD.items()} == TOLD
     # new records begin with what iscsi_config set
     written.iscsiadm("-m", "node", "-o", "new", "-T", f"{PREFIX}:fresh", "-p", "192.0.2.50:3260,1", "-I", "default")
     fresh = pairs(written.iscsiadm("-m", "node", "-T", f"{PREFIX}:fresh", "-o", "show").stdout)
