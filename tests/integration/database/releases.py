@@ -60,12 +60,12 @@ def find_release(name: str) -> Release:
     return Release(name, root, (str(loader), "--library-path", ":".join(map(str, folders))), (root / "status").read_text("utf-8"))
 
 
-def _unpack(name: str, folder: Path) -> None:
+def _unpack(release: str, folder: Path) -> None:
     """Fetch open-iscsi of a release with the libraries it needs, and unpack all that. apt gets folders of its own and thinks that nothing is installed."""
     for part in ("state/lists/partial", "cache/archives/partial", "etc", "root"):
         (folder / part).mkdir(parents=True)
     (folder / "status").write_text("")
-    (folder / "etc/sources.list").write_text("".join(f"deb [signed-by={KEYRING}] {uri} {release} {component}\n" for uri, release, component in _sources(name)))
+    (folder / "etc/sources.list").write_text("".join(f"deb [signed-by={KEYRING}] {uri} {suite} {component}\n" for uri, suite, component in _sources(release)))
     settings = {"Dir::State": folder / "state", "Dir::State::status": folder / "status", "Dir::Cache": folder / "cache",
                 "Dir::Etc::sourcelist": folder / "etc/sources.list", "Dir::Etc::sourceparts": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
                 "Acquire::Languages": "none", "APT::Install-Recommends": "false", "APT::Sandbox::User": "root"}
@@ -74,8 +74,11 @@ def _unpack(name: str, folder: Path) -> None:
     listed = _run([*apt, "--print-uris", "install", "open-iscsi"], folder)
     packages = [package for package in re.findall(r"^'\S+' ([^_\s]+)_\S+\.deb ", listed, re.MULTILINE) if package == "open-iscsi" or package.startswith("lib")]
     _run([*apt, "download", *packages], folder)
+    for name in ("bin", "sbin", "lib", "lib64"):  # as every Debian has them, wherever its packages say
+        (folder / "root/usr" / name).mkdir(parents=True)
+        (folder / "root" / name).symlink_to(f"usr/{name}")
     for package in folder.glob("*.deb"):
-        _run(["dpkg-deb", "--extract", str(package), str(folder / "root")], folder)
+        _run(["sh", "-ec", 'dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory root', "sh", str(package)], folder)
     control = _run(["dpkg-deb", "--field", str(next(folder.glob("open-iscsi_*.deb"))), "Package", "Version"], folder)
     (folder / "root/status").write_text(control + "\n")
 

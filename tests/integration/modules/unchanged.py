@@ -67,9 +67,8 @@ CASES = [
     Case("iscsi_host_info", "`chap`", {"chap": True}),
     Case("iscsi_host_info", "`stats`", {"stats": True}),
     Case("iscsi_iface", "a network interface, its `rp_filter`", {"name": "san0", "settings": {"iface.net_ifacename": "lo"}, "rp_filter": "set"}),
-    Case("iscsi_iface", "a port of an adapter, `apply`", {
-        "name": PORT, "transport": "qla4xxx", "settings": {"iface.hwaddress": MAC, "iface.ipaddress": "192.168.1.20"}, "apply": True},
-         {"apply": False}),
+    Case("iscsi_iface", "a port of an adapter, `apply`",
+         {"name": PORT, "transport": "qla4xxx", "settings": {"iface.hwaddress": MAC, "iface.ipaddress": "192.168.1.20"}, "apply": True}, {"apply": False}),
     Case("iscsi_iface", "`state: absent`", {"name": "nobody", "state": "absent"}),
     Case("iscsi_node", "100 records with CHAP", {"nodes": NODES, "startup": "automatic", "auth": CHAP}),
     Case("iscsi_node", "`state: logged_in`", {"nodes": [{"target": DISK, "portals": [PORTAL]}], "state": "logged_in"}),
