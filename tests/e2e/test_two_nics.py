@@ -51,7 +51,7 @@ def test_two_nics_in_one_subnet(reset: Reset, run_module: RunModule, shell: Shel
 
     # a strict kernel would not let in what comes by the second; the task says so, records nothing, and loosens it where it is told to
     refused = run_module("iscsi_iface", rp_filter="require", **ifaces[1])
-    assert refused["failed"] and "network interface san2 has a strict rp_filter (it is 1 of its own and 1 for all" in refused["msg"]
+    assert refused["failed"] and "network interface san2: has a strict rp_filter (it is 1 of its own and 1 for all" in refused["msg"]
     assert "path2" not in shell("initiator", "iscsiadm -m iface") and rp_filters(shell) == ["1", "1"]
     for iface in ifaces:
         done = run_module("iscsi_iface", rp_filter="set", **iface)
