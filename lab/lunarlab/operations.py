@@ -166,7 +166,7 @@ class Lab:
     # --- one host ------------------------------------------------------------------------------------------------------
 
     def power(self, name: str, action: str) -> None:
-        """``off`` pulls the plug, ``on`` boots the same disk again, ``reset`` is the reset button; the last two wait for ssh, and not for the end of the boot."""
+        """``off`` pulls the plug, ``on`` boots the same disk again, ``reset`` is the reset button; the last two wait for ssh, not for the boot to end."""
         machine = self.machine(name)
         self._end_sessions([machine])
         if action == "off":
