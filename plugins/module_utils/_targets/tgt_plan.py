@@ -74,10 +74,16 @@ def _plan_absent(wanted: Wanted, found: Found) -> Plan:
         for files, kind in ((found.saved, "remove"), (found.notes, "forget"), (found.begun, "forget")):
             path = path_of(files.folder, name)
             if name in files.texts and (wanted.save or files is not found.saved):
-                steps.append(Step("remove", path, f"target {name}", None, [FileOp(kind, path)]))
+                step = Step("remove", path, f"target {name}", None, [FileOp(kind, path)])
+                # tgtd may die of taking a glfs LUN away, and would have it again from the file when it is started anew
+                steps.insert(len(steps) - 1 if _dies(live) and files is found.saved else len(steps), step)
             elif name in files.texts:
                 problems.append({"object": path, "what": f"brings target {name} back at boot", "remedy": "Say save: true, and it goes too"})
     return Plan(steps, problems, {"targets": []})
+
+
+def _dies(live: t.Optional[LiveTarget]) -> bool:
+    return live is not None and any(lun.bs_type == "glfs" for lun in live.luns.values())
 
 
 def _end_sessions(live: LiveTarget) -> t.List[Op]:

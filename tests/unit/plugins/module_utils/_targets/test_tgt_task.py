@@ -21,6 +21,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_saved imp
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_steps import FileOp, Found
 from ansible_collections.lunar.iscsi.plugins.module_utils._targets.tgt_task import TgtTask
 
+from . import fake_tgtd
 from .fake_tgtd import FakeTgtd
 
 NAME = "iqn.2013-10.com.example:disk3"
@@ -329,3 +330,14 @@ def test_a_file_that_was_grown_by_hand(host: Host) -> None:
     host.tgtd.targets[1].sessions.clear()
     assert host.run(**options)["changed"] and host.tgtd.targets[1].luns[1].size == 9 << 20
     assert host.run(**options)["problems"] == []
+
+
+def test_what_tgtd_may_die_of_is_first_taken_out_of_what_it_reads_at_its_start(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tgtd 1.0.85 does, when a LUN of the store glfs goes; it would come back with the LUN, again and again."""
+    monkeypatch.setitem(fake_tgtd._STORES, "glfs", "")
+    monkeypatch.chdir(host.folder)  # the imitation takes a file of this name for the one in the volume
+    (host.folder / "gv0@192.0.2.1:disk").touch()
+    host.run(luns=[{"lun": 1, "backing_store": "gv0@192.0.2.1:disk", "bs_type": "glfs"}])
+    assert [step.split()[1] for step in host.run(state="absent")["steps"]] == [f"{host.conf}/{NAME}.conf", "target"]
+    host.run(luns=[host.disk()])
+    assert [step.split()[1] for step in host.run(state="absent")["steps"]] == ["target", f"{host.conf}/{NAME}.conf"]
