@@ -28,6 +28,7 @@ options:
 notes:
   - What firmware says of the disk to boot from is returned by M(lunar.iscsi.iscsi_firmware_info).
 seealso:
+  - module: lunar.iscsi.iscsi_initramfs
   - module: lunar.iscsi.iscsi_firmware_info
   - module: lunar.iscsi.iscsi_image
 """

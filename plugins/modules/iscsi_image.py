@@ -57,6 +57,7 @@ options:
         type: list
         elements: str
 seealso:
+  - module: lunar.iscsi.iscsi_initramfs
   - module: lunar.iscsi.iscsi_node
   - module: lunar.iscsi.iscsi_boot_info
 """
