@@ -29,7 +29,7 @@ TIMER = "node.session.timeo.replacement_timeout"
 
 
 def plan(db: t.Any, live: t.Any = None, **params: t.Any) -> t.Any:
-    return NodeTask(node_params(**params)).plan(Found(db, conf(), [ROOT, DATA], live or {}, {}, USERS, [ON_IT]))
+    return NodeTask(node_params(**params)).plan(Found(db, conf(), [ROOT, DATA], live or {}, {}, USERS, carriers=[ON_IT]))
 
 
 def steps(made: t.Any) -> t.List[str]:
