@@ -15,8 +15,9 @@ import typing as t
 
 from lunarlab import accel
 from lunarlab import image as images
+from lunarlab.boot import Boot
 from lunarlab.common import LabError, distribution, lock, make_private, require, run_dir, say, socket_dir
-from lunarlab.hosts import HOSTS, NETWORKS, Host, host_variables, make_keys, write_access
+from lunarlab.hosts import DISKLESS, HOSTS, NETWORKS, Host, host_variables, make_keys, write_access
 from lunarlab.machine import Machine, Switch, describe_boot, wait_for_banner
 
 BOOT_SECONDS = 300.0
@@ -95,6 +96,9 @@ class Lab:
         """
         require("qemu-system-x86_64", "qemu-img", "vde_switch", "ssh", "ssh-keygen")
         ports = self.ports()
+        for host in wanted:
+            if host.name == DISKLESS and host.name not in ports:
+                raise LabError(f"{host.name} has nothing to boot from yet: bring the others up, then run 'python3 lab/lab.py boot {host.name} ...'.")
         if ports and self._state().get("distribution") != distribution():
             raise LabError(f"the hosts of {self.folder} are {self._state().get('distribution')}: give the others another LAB_NAME, or run 'make lab-down'.")
         healthy = [host for host in wanted if host.name in ports and self.machines[host.name].running() and self._answers(host.name)]
@@ -129,11 +133,12 @@ class Lab:
         machines = [self.machines[host.name] for host in missing]
         self._end(machines)
         for machine in machines:
-            machine.new_disk(image)
+            if machine.boot.disk:
+                machine.new_disk(image)
             ports[machine.host.name] = machine.start(image, accelerator, os.environ.get("LAB_MEMORY") or "1024M")
         self._write_state(ports, accelerator)
         self._wait(machines)
-        self._on_all(lambda machine: machine.save(), machines)
+        self._on_all(lambda machine: machine.save(), [machine for machine in machines if machine.boot.disk])
 
     def down(self) -> bool:
         """End every process and throw the disks away; returns whether there was anything."""
@@ -150,8 +155,14 @@ class Lab:
         """Take hosts (all that are up for no names) back to the state right after their first boot."""
         machines = [self.machine(name) for name in names]
         start = time.monotonic()
+        for machine in machines:
+            if not machine.boot.disk:
+                raise LabError(f"{machine.host.name} has no disk of its own that could be fresh: boot it again with 'lab.py power {machine.host.name} reset'.")
+        others = [machine for machine in machines if machine.boot_file.exists()]
+        for machine in others:
+            machine.boot_file.unlink()
         self._end_sessions(machines)
-        stale = [machine for machine in machines if not machine.running() or not machine.has_snapshot()]
+        stale = [machine for machine in machines if machine in others or not machine.running() or not machine.has_snapshot()]
         fresh = [machine for machine in machines if machine not in stale]
         self._on_all(lambda machine: machine.restore(), fresh)
         self._on_all(lambda machine: self._greet(machine.host.name), fresh)
@@ -159,6 +170,23 @@ class Lab:
             self._start_again(stale, new_disk=True)
             self._on_all(lambda machine: machine.save(), stale)
         say(f"fresh state on {', '.join(machine.host.name for machine in machines)} after {time.monotonic() - start:.1f} s")
+
+    def boot(self, name: str, boot: Boot) -> None:
+        """Start a host with another kernel, initramfs or firmware table, or without a disk, now and each time until it is reset.
+
+        A host that was not up yet joins the others.
+        """
+        if name not in HOSTS:
+            raise LabError(f"{name} is no host of the lab: choose from {', '.join(HOSTS)}.")
+        if name == DISKLESS:
+            boot = boot._replace(disk=False)
+        boot = boot.check()
+        if not self.ports() or not all(switch.running() for switch in self.switches):
+            raise LabError("the lab is not up: run 'make lab-up' first.")
+        machine = self.machines[name]
+        self._end([machine])
+        boot.write(machine.boot_file)
+        self._start_again([machine], new_disk=boot.disk and not machine.disk.exists())
 
     # --- one host ------------------------------------------------------------------------------------------------------
 
