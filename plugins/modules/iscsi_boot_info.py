@@ -26,6 +26,7 @@ options:
     type: path
     default: /
 notes:
+  - The role P(lunar.iscsi.boot#role) uses it to find out what the initramfs has to log in to, and which network interfaces are to be left alone.
   - What firmware says of the disk to boot from is returned by M(lunar.iscsi.iscsi_firmware_info).
 seealso:
   - module: lunar.iscsi.iscsi_initramfs

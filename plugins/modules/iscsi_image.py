@@ -56,6 +56,8 @@ options:
         description: The ifaces. Without it, those the portals are recorded with.
         type: list
         elements: str
+notes:
+  - Timers for a root file system, and everything else that boot from iSCSI takes, are set by the role P(lunar.iscsi.boot#role), which uses this module.
 seealso:
   - module: lunar.iscsi.iscsi_initramfs
   - module: lunar.iscsi.iscsi_node

@@ -74,7 +74,7 @@ options:
     type: float
     default: 900
 notes:
-  - The module does not write what an initramfs is built from.
+  - The module does not write what an initramfs is built from. The role P(lunar.iscsi.boot#role) does.
 seealso:
   - module: lunar.iscsi.iscsi_image
   - module: lunar.iscsi.iscsi_boot_info

@@ -82,7 +82,7 @@ class System:
     def run(self, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
         whole = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", MOUNTS, "sh", str(self.root), self.small, *argv]
-        return subprocess.run(whole, input=stdin, capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ, PYTHONPATH=path))
+        return subprocess.run(whole, input=stdin, capture_output=True, text=True, timeout=1200, check=False, env=dict(os.environ, PYTHONPATH=path))
 
     def module(self, name: str, /, *, check: bool = False, **options: t.Any) -> t.Dict[str, t.Any]:
         """Run a module that sees this system mounted."""

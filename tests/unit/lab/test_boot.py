@@ -108,7 +108,7 @@ def test_the_inventory_has_it_in_a_group_of_its_own(tmp_path: Path) -> None:
     machine(tmp_path)
     write_access(tmp_path, tmp_path, {"initiator": 1, "diskless": 2})
     groups = json.loads((tmp_path / "hosts.yml").read_text())["all"]["children"]["lab"]["children"]
-    assert list(groups["initiators"]["hosts"]) == ["initiator"] and list(groups["diskless"]["hosts"]) == ["diskless"]
+    assert list(groups["initiators"]["hosts"]) == ["initiator"] and list(groups["netbooted"]["hosts"]) == ["diskless"]
 
 
 def test_it_is_not_brought_up_without_something_to_boot(monkeypatch: pytest.MonkeyPatch) -> None:
