@@ -9,12 +9,10 @@ any size takes little memory.
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import gzip
-import lzma
 import os
 import subprocess
+import sys
 import typing as t
 from dataclasses import dataclass, field
 
@@ -52,13 +50,19 @@ def read_archive(path: str, keep: Keep, prefix: t.Sequence[str] = ()) -> Archive
     try:
         with open(path, "rb") as file:
             _read_all(file, path, found, keep, prefix)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except _errors() as error:
         if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
             raise HostError(path, f"could not be read: {error.strerror}", "Run the task as root (become: true)") from error
         raise DamagedError(path, f"is damaged: {error}", _REMEDY) from error
     if not found.names:
         raise DamagedError(path, "holds no file", _REMEDY)
     return found
+
+
+def _errors() -> t.Tuple[t.Type[BaseException], ...]:
+    """What reading can raise where the file is damaged, by the modules that were needed so far."""
+    own = (("zlib", "error"), ("lzma", "LZMAError"))
+    return (OSError, EOFError, *(getattr(sys.modules[module], name) for module, name in own if module in sys.modules))
 
 
 def _read_all(file: t.BinaryIO, path: str, found: Archive, keep: Keep, prefix: t.Sequence[str]) -> None:
@@ -102,12 +106,18 @@ def _at_archive(stream: t.BinaryIO, path: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(file: t.BinaryIO, magic: bytes, path: str, prefix: t.Sequence[str]) -> t.Iterator[t.Any]:
-    """What is compressed, as a stream of what it was."""
+    """What is compressed, as a stream of what it was. Not every Python has all of these modules."""
     if magic[:2] == b"\x1f\x8b":
+        import gzip
+
         yield gzip.GzipFile(fileobj=file)
     elif magic[:3] == b"BZh":
+        import bz2
+
         yield bz2.BZ2File(file)
     elif magic == b"\xfd7zXZ\0" or magic[:3] == b"]\0\0":
+        import lzma
+
         yield lzma.LZMAFile(file)
     else:
         tool = next((tool for begins, tool in _TOOLS.items() if magic.startswith(begins)), None)

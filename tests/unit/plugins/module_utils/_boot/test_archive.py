@@ -72,6 +72,18 @@ def test_whatever_stands_there_is_a_value_or_damage(tmp_path: Path, data: bytes,
             assert isinstance(error, DamagedError) or "is needed to read" in error.what
 
 
+@pytest.mark.parametrize("compress", [WAYS[name] for name in WAYS if name != "plain"], ids=[name for name in WAYS if name != "plain"])
+def test_a_wrong_byte_anywhere_in_what_is_compressed_is_a_value_or_damage(tmp_path: Path, compress: t.Callable[[bytes], bytes]) -> None:
+    whole = compress(MAIN)
+    damaged = 0
+    for place in range(6, len(whole)):
+        try:
+            read(tmp_path / "initrd", whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1:])
+        except DamagedError:
+            damaged += 1
+    assert damaged > len(whole) // 2
+
+
 @pytest.mark.parametrize("data, words", [
     (b"", "holds no file"), (bytes(1024), "holds no file"), (b"#!/bin/sh\n", "neither a cpio archive nor compressed"),
     (gzip.compress(b"no archive at all"), "no cpio archive"), (b"070701" + b"G" * 104, "no size can be read"),
