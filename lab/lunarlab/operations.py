@@ -21,6 +21,8 @@ from lunarlab.hosts import DISKLESS, HOSTS, NETWORKS, Host, host_variables, make
 from lunarlab.machine import Machine, Switch, describe_boot, wait_for_banner
 
 BOOT_SECONDS = 300.0
+#: over the network, with an initramfs that may hold drivers for any machine
+NETBOOT_SECONDS = 900.0
 _T = t.TypeVar("_T")
 
 
@@ -125,7 +127,8 @@ class Lab:
         if not all(switch.running() for switch in self.switches):
             # A guest does not find its way back to a switch that died: all start again.
             self._end(list(self.machines.values()))
-            missing = [host for host in HOSTS.values() if host in wanted or host.name in ports]
+            # what a host without a disk boots from is a disk of another one, which is new now
+            missing = [host for host in HOSTS.values() if host in wanted or (host.name in ports and host.name != DISKLESS)]
             ports = {}
             for switch in self.switches:
                 switch.end()
@@ -234,7 +237,8 @@ class Lab:
         names = ", ".join(machine.host.name for machine in machines)
         say(f"waiting for {names} to boot ...")
         with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
-            jobs = {pool.submit(self._wait_one, machine, start + BOOT_SECONDS): machine for machine in machines}
+            seconds = {machine: BOOT_SECONDS if machine.boot.disk else NETBOOT_SECONDS for machine in machines}
+            jobs = {pool.submit(self._wait_one, machine, start + seconds[machine]): machine for machine in machines}
             waiting = set(jobs)
             while waiting:
                 done, waiting = concurrent.futures.wait(waiting, timeout=10, return_when=concurrent.futures.FIRST_COMPLETED)
