@@ -70,8 +70,8 @@ class Host:
             self.tree.link(f"{device}/block/{disk}/subsystem", "/sys/class/block")
 
     def prepare(self, sid: int, target: str) -> None:
-        """A session that comes up when iscsid is asked for a login to the target."""
-        self.session(sid, target)
+        """A session that comes up, with a disk, when iscsid is asked for a login to the target."""
+        self.session(sid, target, {f"sd{chr(96 + sid)}": 0})
         folder = self.root / "sys/prepared" / target
         folder.mkdir(parents=True)
         for link in (self.root / f"sys/class/iscsi_session/session{sid}", self.root / f"sys/class/iscsi_connection/connection{sid}:0"):
