@@ -17,7 +17,8 @@ description:
   - What the installed system has already stays as it is. Nothing of it is replaced or removed. Where a record of it says something else than that of
     the running system, RV(kept) names the settings.
   - Nodes that the root file system of the installed system is on, or another file system that it cannot be without, get startup V(onboot). The
-    initramfs logs in to them, and the start scripts leave them alone. All other nodes get startup V(automatic).
+    initramfs logs in to them, and the start scripts leave them alone. Other portals of their targets get startup V(manual), since without multipath
+    they would bring the same disk a second time. All other nodes get startup V(automatic).
   - The InitiatorName becomes that of the running system, since that is the one by which the targets know this host.
   - No process is started, and no daemon has to run.
 extends_documentation_fragment:

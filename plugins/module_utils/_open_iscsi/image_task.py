@@ -184,7 +184,8 @@ class _Merger:
                               version=self._version)
         else:
             record = for_version(stored.record, self._version)
-        return record.with_settings(startup_settings(record, boots))
+        beside = not boots and any(key.target == boot.target for boot in self._found.boot)
+        return record.with_settings(startup_settings(record, "onboot" if boots else "manual" if beside else "automatic"))
 
     def _found_by(self, key: NodeKey) -> Discovery:
         source = self._found.source
@@ -201,11 +202,15 @@ class _Merger:
             self.kept.append({"object": subject, "differs": names})
 
 
-def startup_settings(record: Record, boots: bool) -> t.Dict[str, str]:
-    """When a node that is carried over is logged in: by the initramfs alone, or by the start scripts."""
-    if boots:
-        return dict.fromkeys(_STARTUPS, "onboot")
-    return {"node.startup": "automatic", **({"node.conn[0].startup": "automatic"} if record.get("node.conn[0].startup") == "onboot" else {})}
+def startup_settings(record: Record, startup: str) -> t.Dict[str, str]:
+    """When a node that is carried over is logged in.
+
+    ``onboot`` is by the initramfs alone, ``automatic`` by the start scripts. Other portals of a target that the system boots from are ``manual``:
+    where nobody makes one map of several paths, start scripts would bring the same disk a second time.
+    """
+    if startup == "onboot":
+        return dict.fromkeys(_STARTUPS, startup)
+    return {"node.startup": startup, **({"node.conn[0].startup": startup} if record.get("node.conn[0].startup") == "onboot" else {})}
 
 
 def for_version(record: Record, version: Version) -> Record:

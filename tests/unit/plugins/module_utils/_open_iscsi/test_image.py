@@ -162,14 +162,22 @@ def test_source_and_tree_are_two(source: System) -> None:
         run(source, source)
 
 
-@pytest.mark.parametrize("conn, boots, expected", [
-    ("manual", True, {"node.startup": "onboot", "node.conn[0].startup": "onboot"}),
-    ("manual", False, {"node.startup": "automatic"}),
-    ("onboot", False, {"node.startup": "automatic", "node.conn[0].startup": "automatic"}),
+def test_another_portal_of_the_root_disk_is_not_logged_in_to_by_start_scripts(source: System, tree: System) -> None:
+    for target, portal in ((ONE, A), (ONE, B), (TWO, B)):
+        source.node(target, portal)
+    run(source, tree, session(7, ONE, A))
+    assert tree.startups() == {f"{ONE} at {A}": "onboot", f"{ONE} at {B}": "manual", f"{TWO} at {B}": "automatic"}
+
+
+@pytest.mark.parametrize("conn, startup, expected", [
+    ("manual", "onboot", {"node.startup": "onboot", "node.conn[0].startup": "onboot"}),
+    ("manual", "automatic", {"node.startup": "automatic"}),
+    ("onboot", "automatic", {"node.startup": "automatic", "node.conn[0].startup": "automatic"}),
+    ("manual", "manual", {"node.startup": "manual"}),
 ])
-def test_startup(conn: str, boots: bool, expected: t.Dict[str, str]) -> None:
+def test_startup(conn: str, startup: str, expected: t.Dict[str, str]) -> None:
     record = new_node({}, target=ONE, portal=A, version=parse_version(NEW)).with_settings({"node.conn[0].startup": conn})
-    assert startup_settings(record, boots) == expected
+    assert startup_settings(record, startup) == expected
 
 
 def test_the_same_version_changes_nothing() -> None:
