@@ -11,13 +11,16 @@ import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import logout
+from ansible_collections.lunar.iscsi.plugins.module_utils._names import parse_portal
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import discovery, logout
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import Answer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.carriers import Carrier
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import refuse_users
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.live import Live
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.nodes import Found, NodeTask
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.session_keys import SessionKey
 
-from .builders import A, ONE, TWO, conf, database, node, node_params, session, session_params
+from .builders import A, ONE, TWO, conf, database, discovery_params, node, node_params, session, session_params
 
 ROOT = session(1, ONE, A, disk="sda")
 DATA = session(2, TWO, A, disk="sdb")
@@ -100,3 +103,24 @@ def test_a_new_record_of_it_is_onboot_with_timers_of_the_host() -> None:
     made = plan(database(node(TWO, A)), nodes=[{"target": ONE, "portals": [str(A)], "ifaces": None}], startup="automatic", profile="multipath")
     after = made.steps[0].after
     assert steps(made) == [f"record node {ONE} at {A}"] and (after["node.startup"], after[TIMER]) == ("onboot", "120")
+
+
+def discover(db: t.Any, **params: t.Any) -> t.Any:
+    """A discovery that offers both, on a host that stands on the first."""
+    asked = parse_portal("192.0.2.1")
+    keys = [SessionKey(one.sid, one.key) for one in (ROOT, DATA)]
+    found = discovery.Found(db, conf(), keys, [Answer(asked, [(ONE, [A]), (TWO, [A])])], keys[:1])
+    return discovery.DiscoveryTask(discovery_params(**params)).plan(found)
+
+
+@pytest.mark.parametrize("settings, changed", [({TIMER: 5}, False), ({"node.startup": "automatic"}, False), ({"node.startup": "onboot", TIMER: 5}, True)])
+def test_a_discovery_that_updates_leaves_it_alone(settings: t.Any, changed: bool) -> None:
+    made = discover(database(node(ONE, A, startup="manual"), node(TWO, A)), update=True, settings=settings)
+    assert any(step == f"update node {ONE} at {A}" for step in steps(made)) is changed
+    assert f"update node {TWO} at {A}" in steps(made)
+    assert [problem["object"] for problem in made.problems if "carries this system" in problem["what"]] == ([] if changed else [f"{ONE} at {A}"])
+
+
+def test_a_discovery_records_it_as_onboot() -> None:
+    startups = {step.subject: step.after["node.startup"] for step in discover(database()).steps if step.action == "record node"}
+    assert startups == {f"{ONE} at {A}": "onboot", f"{TWO} at {A}": "manual"}
