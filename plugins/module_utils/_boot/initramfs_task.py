@@ -112,6 +112,7 @@ class InitramfsTask:
         stays = "The old one is in place as it was" if os.path.exists(image.path) else "Nothing was put in place"
         remove_file(new)
         try:
+            self._close_to_others(new)
             result = self._run(self._command(image.inside + _NEW, image.kernel))
             if result.code != 0:
                 raise _failed(image, result, self._generator, stays)
@@ -131,8 +132,6 @@ class InitramfsTask:
 
     def _put_in_place(self, new: str, image: Image) -> None:
         try:
-            if self._is_secret():
-                os.chmod(new, 0o600)
             descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)
@@ -142,6 +141,14 @@ class InitramfsTask:
         except OSError as error:
             raise HostError(image.path, f"could not be put in place: {error.strerror}", "Check the file system it is on") from error
         flush_folders([os.path.dirname(image.path)])
+
+    def _close_to_others(self, new: str) -> None:
+        """Make the file before the tool does, which leaves the mode of one that is there: at no time can others read a secret in it."""
+        if self._is_secret():
+            try:
+                os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise HostError(new, f"could not be made: {error.strerror}", "Check the file system it is on") from error
 
     def _is_secret(self) -> bool:
         """Whether the file with the target's name, which may hold secrets, is for root alone."""

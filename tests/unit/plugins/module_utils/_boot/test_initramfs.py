@@ -29,6 +29,7 @@ class System(Runner):
         super().__init__()
         self.root = root
         self.ran: t.List[t.Tuple[str, ...]] = []
+        self.modes: t.List[t.Optional[int]] = []
         self.code, self.stderr, self.cut = 0, "", 0
         self.dracut = "dracut" in tool
         self.write(tool, "")
@@ -65,6 +66,8 @@ class System(Runner):
             raise TimedOutError(argv, timeout)
         output = next((one for one in argv if one.endswith(".lunar-iscsi-new")), None)
         if output:
+            place = self.root / output.lstrip("/")
+            self.modes.append(place.stat().st_mode & 0o777 if place.exists() else None)
             data = gzip.compress(cpio(self.files()))
             (self.root / output.lstrip("/")).write_bytes(data[:len(data) - self.cut])
         return Result(tuple(argv), self.code, "", self.stderr)
@@ -160,7 +163,7 @@ def test_one_with_a_secret_in_it_is_for_root_alone(system: System) -> None:
     assert system.image.stat().st_mode & 0o777 == 0o644
     system.write("etc/iscsi/iscsi.initramfs", "ISCSI_PASSWORD=x\n").chmod(0o600)
     system.task()
-    assert system.image.stat().st_mode & 0o777 == 0o600
+    assert system.image.stat().st_mode & 0o777 == 0o600 and system.modes == [None, 0o600]
 
 
 def test_the_boot_loader_is_told_as_update_initramfs_does(system: System) -> None:
