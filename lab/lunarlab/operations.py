@@ -100,6 +100,8 @@ class Lab:
         :raises LabError: a host does not start or does not answer in time.
         """
         require("qemu-system-x86_64", "qemu-img", "vde_switch", "ssh", "ssh-keygen")
+        if fresh and DISKLESS in self.ports():
+            self._forget_diskless()
         ports = self.ports()
         for host in wanted:
             if host.name == DISKLESS and host.name not in ports:
@@ -118,6 +120,14 @@ class Lab:
         self.inventory_link.unlink(missing_ok=True)
         self.inventory_link.symlink_to(self.folder / "hosts.yml")
         return bool(missing or fresh)
+
+    def _forget_diskless(self) -> None:
+        """What it boots from is on a disk of another host, and gone when that is fresh."""
+        machine, ports = self.machines[DISKLESS], self.ports()
+        self._end([machine])
+        machine.boot_file.unlink(missing_ok=True)
+        del ports[DISKLESS]
+        self._write_state(ports, str(self._state().get("accel")))
 
     def _start_missing(self, wanted: t.Sequence[Host], missing: t.Sequence[Host]) -> None:
         """Start what does not run; everything when a switch has to start."""

@@ -123,6 +123,19 @@ def test_it_is_not_brought_up_without_something_to_boot(monkeypatch: pytest.Monk
         lab.boot("nobody", Boot())
 
 
+def test_it_is_forgotten_with_what_it_boots_from(tmp_path: Path, files: t.Dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_NAME", "unit-test-that-runs-nothing")
+    lab = Lab()
+    lab.folder = lab.sockets = tmp_path
+    lab.state_file = tmp_path / "state.json"
+    lab.machines["diskless"] = machine(tmp_path)
+    Boot(files["kernel"], files["initrd"], "root=x", disk=False).write(lab.machines["diskless"].boot_file)
+    lab._write_state({"target": 1, "diskless": 2}, "-accel tcg")
+    lab._forget_diskless()
+    assert lab.ports() == {"target": 1} and not lab.machines["diskless"].boot_file.exists()
+    assert "diskless" not in (tmp_path / "ssh_config").read_text()
+
+
 def test_the_command_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(LAB / "lab.py"), "boot", "diskless", "--firmware", str(tmp_path / "none")], capture_output=True, text=True,
                           check=False, env={"LAB_NAME": "unit-test-that-runs-nothing", "PATH": "/usr/bin:/bin"})
