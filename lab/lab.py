@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 from lunarlab import image as images
+from lunarlab.boot import Boot
 from lunarlab.common import LabError, distribution, say
 from lunarlab.console import attach
 from lunarlab.hosts import parse_hosts
@@ -51,7 +52,7 @@ def _status(_arguments: argparse.Namespace) -> int:
 def _reset(arguments: argparse.Namespace) -> int:
     lab = Lab()
     with lab.locked():
-        lab.reset(arguments.host or list(lab.ports()))
+        lab.reset(arguments.host or [name for name in lab.ports() if lab.machine(name).boot.disk])
     return 0
 
 
@@ -59,6 +60,15 @@ def _power(arguments: argparse.Namespace) -> int:
     lab = Lab()
     with lab.locked():
         lab.power(arguments.host, arguments.action)
+    return 0
+
+
+def _boot(arguments: argparse.Namespace) -> int:
+    lab = Lab()
+    boot = Boot(arguments.kernel, arguments.initrd, arguments.append, arguments.firmware)
+    with lab.locked():
+        lab.boot(arguments.host, boot)
+        print(json.dumps({"changed": True, **lab.status()}, indent=2))
     return 0
 
 
@@ -103,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     command = add("power", _power, "off pulls the plug, on boots the same disk again, reset presses the button")
     command.add_argument("host")
     command.add_argument("action", choices=["off", "on", "reset"])
+    command = add("boot", _boot, "start a host with another kernel, initramfs or firmware table; diskless has no disk and boots in no other way")
+    command.add_argument("host")
+    command.add_argument("--kernel", type=Path)
+    command.add_argument("--initrd", type=Path)
+    command.add_argument("--append", help="words for the kernel about its root file system")
+    command.add_argument("--firmware", type=Path, help="a table iBFT without its ACPI header, as lab/ibft.py makes it")
     command = add("link", _link, "pull or plug the cable of a host on a storage network")
     command.add_argument("host")
     command.add_argument("network")

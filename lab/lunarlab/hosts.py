@@ -37,7 +37,10 @@ class Host(t.NamedTuple):
         return f"52:54:00:6c:{['mgmt', *NETWORKS].index(network):02x}:{self.number:02x}"
 
 
-HOSTS = {host.name: host for host in (Host("target", 101, "targets"), Host("initiator", 10, "initiators"), Host("gateway2", 102, "targets"))}
+#: a host without a disk boots with what lab.py boot gives it; it is in a group of its own, so that no play for initiators means it
+DISKLESS, NETBOOTED = "diskless", "netbooted"
+HOSTS = {host.name: host for host in (Host("target", 101, "targets"), Host("initiator", 10, "initiators"), Host("gateway2", 102, "targets"),
+                                      Host(DISKLESS, 20, NETBOOTED))}
 DEFAULT_HOSTS = ("target", "initiator")
 
 
@@ -121,7 +124,7 @@ def write_access(folder: Path, sockets: Path, ports: t.Mapping[str, int]) -> Non
     lines = [f"Host {name}\n  HostKeyAlias {name}\n  Port {port}\n" for name, port in ports.items()]
     lines.append("Host *\n" + "".join(f"  {key} {value}\n" for key, value in common.items()))
     (folder / "ssh_config").write_text("\n".join(lines))
-    groups: t.Dict[str, t.Any] = {group: {"hosts": {}} for group in ("initiators", "targets")}
+    groups: t.Dict[str, t.Any] = {group: {"hosts": {}} for group in ("initiators", "targets", NETBOOTED)}
     for name in ports:
         groups[HOSTS[name].group]["hosts"][name] = host_variables(HOSTS[name])
     shared = {

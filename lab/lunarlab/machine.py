@@ -13,6 +13,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from lunarlab.boot import Boot, read_boot
 from lunarlab.common import LabError, run, say
 from lunarlab.hosts import NETWORKS, Host, machine_id, write_seed
 from lunarlab.image import Image
@@ -21,7 +22,8 @@ from lunarlab.image import Image
 _SLOTS = {"mgmt": "0x10", "san1": "0x11", "san2": "0x12"}
 SNAPSHOT = "fresh"
 # QEMU's time stamp counter leaps forward when a snapshot is restored; the kernel's other clocks do not, and it must not trust the leaping one.
-_KERNEL_WORDS = "tsc=unstable root=/dev/vda rw rootfstype=ext4 fsck.mode=skip console=ttyS0 loglevel=4 mitigations=off audit=0 random.trust_cpu=on"
+_KERNEL_WORDS = "tsc=unstable {root} console=ttyS0 loglevel=4 mitigations=off audit=0 random.trust_cpu=on"
+_ROOT_WORDS = "root=/dev/vda rw rootfstype=ext4 fsck.mode=skip"
 
 
 def owned_pid(pidfile: Path, mark: str) -> t.Optional[int]:
@@ -79,6 +81,12 @@ class Machine:
         self.console = sockets / f"{host.name}.console"
         self.console_log = self.files / "console.log"
         self.disk = self.files / "disk.qcow2"
+        self.boot_file = self.files / "boot.json"
+
+    @property
+    def boot(self) -> Boot:
+        """What it boots with."""
+        return read_boot(self.boot_file)
 
     def running(self) -> bool:
         """Is its QEMU alive?"""
@@ -113,12 +121,14 @@ class Machine:
 
     def _command(self, image: Image, accel: str, memory: str, port: int) -> t.List[str]:
         """QEMU's command line."""
-        words = f"{_KERNEL_WORDS} systemd.machine_id={machine_id(self.folder, self.host)}"
+        boot = self.boot.check()
+        words = f"{_KERNEL_WORDS.format(root=boot.words or _ROOT_WORDS)} systemd.machine_id={machine_id(self.folder, self.host)}"
         command = ["qemu-system-x86_64", "-name", f"lunar-lab-{self.host.name}", "-nodefaults", "-no-user-config", "-display", "none"]
         command += ["-daemonize", "-pidfile", str(self.pidfile), "-m", memory, "-smp", "1"]
         command += ["-machine", "pc,usb=off,vmport=off,hpet=off", *accel.split()]
-        command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", words]
-        command += ["-drive", f"file={self.disk},format=qcow2,if=none,id=root,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=root"]
+        command += ["-kernel", str(boot.kernel or image.kernel), "-initrd", str(boot.initrd or image.initrd), "-append", words, *boot.arguments()]
+        if boot.disk:
+            command += ["-drive", f"file={self.disk},format=qcow2,if=none,id=root,cache=unsafe,discard=unmap", "-device", "virtio-blk-pci,drive=root"]
         command += ["-netdev", f"user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22"]
         for network in NETWORKS:
             command += ["-netdev", f"vde,id={network},sock={self.sockets / network}"]

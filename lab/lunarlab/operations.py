@@ -15,11 +15,14 @@ import typing as t
 
 from lunarlab import accel
 from lunarlab import image as images
+from lunarlab.boot import Boot
 from lunarlab.common import LabError, distribution, lock, make_private, require, run_dir, say, socket_dir
-from lunarlab.hosts import HOSTS, NETWORKS, Host, host_variables, make_keys, write_access
+from lunarlab.hosts import DISKLESS, HOSTS, NETWORKS, Host, host_variables, make_keys, write_access
 from lunarlab.machine import Machine, Switch, describe_boot, wait_for_banner
 
 BOOT_SECONDS = 300.0
+#: over the network, with an initramfs that may hold drivers for any machine
+NETBOOT_SECONDS = 900.0
 #: what a host is asked once it lets in: to say when its boot has ended, or nothing, since after a power cut that may take another host
 _BOOTED = "systemctl is-system-running --wait || true"
 _AT_ONCE = "true"
@@ -97,7 +100,12 @@ class Lab:
         :raises LabError: a host does not start or does not answer in time.
         """
         require("qemu-system-x86_64", "qemu-img", "vde_switch", "ssh", "ssh-keygen")
+        if fresh and DISKLESS in self.ports():
+            self._forget_diskless()
         ports = self.ports()
+        for host in wanted:
+            if host.name == DISKLESS and host.name not in ports:
+                raise LabError(f"{host.name} has nothing to boot from yet: bring the others up, then run 'python3 lab/lab.py boot {host.name} ...'.")
         if ports and self._state().get("distribution") != distribution():
             raise LabError(f"the hosts of {self.folder} are {self._state().get('distribution')}: give the others another LAB_NAME, or run 'make lab-down'.")
         healthy = [host for host in wanted if host.name in ports and self.machines[host.name].running() and self._answers(host.name)]
@@ -113,6 +121,14 @@ class Lab:
         self.inventory_link.symlink_to(self.folder / "hosts.yml")
         return bool(missing or fresh)
 
+    def _forget_diskless(self) -> None:
+        """What it boots from is on a disk of another host, and gone when that is fresh."""
+        machine, ports = self.machines[DISKLESS], self.ports()
+        self._end([machine])
+        machine.boot_file.unlink(missing_ok=True)
+        del ports[DISKLESS]
+        self._write_state(ports, str(self._state().get("accel")))
+
     def _start_missing(self, wanted: t.Sequence[Host], missing: t.Sequence[Host]) -> None:
         """Start what does not run; everything when a switch has to start."""
         ports = self.ports()
@@ -124,7 +140,8 @@ class Lab:
         if not all(switch.running() for switch in self.switches):
             # A guest does not find its way back to a switch that died: all start again.
             self._end(list(self.machines.values()))
-            missing = [host for host in HOSTS.values() if host in wanted or host.name in ports]
+            # what a host without a disk boots from is a disk of another one, which is new now
+            missing = [host for host in HOSTS.values() if host in wanted or (host.name in ports and host.name != DISKLESS)]
             ports = {}
             for switch in self.switches:
                 switch.end()
@@ -132,11 +149,12 @@ class Lab:
         machines = [self.machines[host.name] for host in missing]
         self._end(machines)
         for machine in machines:
-            machine.new_disk(image)
+            if machine.boot.disk:
+                machine.new_disk(image)
             ports[machine.host.name] = machine.start(image, accelerator, os.environ.get("LAB_MEMORY") or "1024M")
         self._write_state(ports, accelerator)
         self._wait(machines)
-        self._on_all(lambda machine: machine.save(), machines)
+        self._on_all(lambda machine: machine.save(), [machine for machine in machines if machine.boot.disk])
 
     def down(self) -> bool:
         """End every process and throw the disks away; returns whether there was anything."""
@@ -153,8 +171,14 @@ class Lab:
         """Take hosts (all that are up for no names) back to the state right after their first boot."""
         machines = [self.machine(name) for name in names]
         start = time.monotonic()
+        for machine in machines:
+            if not machine.boot.disk:
+                raise LabError(f"{machine.host.name} has no disk of its own that could be fresh: boot it again with 'lab.py power {machine.host.name} reset'.")
+        others = [machine for machine in machines if machine.boot_file.exists()]
+        for machine in others:
+            machine.boot_file.unlink()
         self._end_sessions(machines)
-        stale = [machine for machine in machines if not machine.running() or not machine.has_snapshot()]
+        stale = [machine for machine in machines if machine in others or not machine.running() or not machine.has_snapshot()]
         fresh = [machine for machine in machines if machine not in stale]
         self._on_all(lambda machine: machine.restore(), fresh)
         self._on_all(lambda machine: self._greet(machine.host.name), fresh)
@@ -162,6 +186,23 @@ class Lab:
             self._start_again(stale, new_disk=True)
             self._on_all(lambda machine: machine.save(), stale)
         say(f"fresh state on {', '.join(machine.host.name for machine in machines)} after {time.monotonic() - start:.1f} s")
+
+    def boot(self, name: str, boot: Boot) -> None:
+        """Start a host with another kernel, initramfs or firmware table, or without a disk, now and each time until it is reset.
+
+        A host that was not up yet joins the others.
+        """
+        if name not in HOSTS:
+            raise LabError(f"{name} is no host of the lab: choose from {', '.join(HOSTS)}.")
+        if name == DISKLESS:
+            boot = boot._replace(disk=False)
+        boot = boot.check()
+        if not self.ports() or not all(switch.running() for switch in self.switches):
+            raise LabError("the lab is not up: run 'make lab-up' first.")
+        machine = self.machines[name]
+        self._end([machine])
+        boot.write(machine.boot_file)
+        self._start_again([machine], new_disk=boot.disk and not machine.disk.exists(), then=_BOOTED if boot.disk else _AT_ONCE)
 
     # --- one host ------------------------------------------------------------------------------------------------------
 
@@ -209,7 +250,8 @@ class Lab:
         names = ", ".join(machine.host.name for machine in machines)
         say(f"waiting for {names} to boot ...")
         with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
-            jobs = {pool.submit(self._wait_one, machine, start + BOOT_SECONDS, then): machine for machine in machines}
+            seconds = {machine: BOOT_SECONDS if machine.boot.disk else NETBOOT_SECONDS for machine in machines}
+            jobs = {pool.submit(self._wait_one, machine, start + seconds[machine], then): machine for machine in machines}
             waiting = set(jobs)
             while waiting:
                 done, waiting = concurrent.futures.wait(waiting, timeout=10, return_when=concurrent.futures.FIRST_COMPLETED)

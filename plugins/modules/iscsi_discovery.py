@@ -120,7 +120,9 @@ options:
     type: bool
     default: true
   update:
-    description: Apply O(settings) to nodes that are recorded already. Settings that are not named stay as they are.
+    description:
+      - Apply O(settings) to nodes that are recorded already. Settings that are not named stay as they are.
+      - A node that the running system stands on is left as it is and told in RV(problems), unless it gets startup V(onboot).
     type: bool
     default: false
   prune:

@@ -104,7 +104,7 @@ options:
   force:
     description:
       - Log out flash nodes whose disks are in use, and remove CHAP entries that flash nodes refer to, as long as these are logged out.
-      - The users of a disk lose it, with all that was not written.
+      - The users of a disk lose it, with all that was not written. A disk that the running system itself stands on is not taken away by that either.
     type: bool
     default: false
   timeout:

@@ -18,6 +18,8 @@ description:
   - Before it asks C(iscsid) for a session, the module logs in and out once itself. A dead portal or a wrong secret is therefore found within seconds,
     reported in the words of the target, and known in check mode already.
   - A disk that is in use is never pulled away. Logging out names who uses it, and refuses.
+  - A session that carries V(/) or another file system that the running system cannot be without is never logged out and never made anew, and the
+    record of its node is only changed by a task with O(startup=onboot). In any other task RV(problems) says what was left as it is.
 extends_documentation_fragment:
   - lunar.iscsi.attributes
   - lunar.iscsi.attributes.actiongroup_iscsi
@@ -143,6 +145,7 @@ options:
   force:
     description:
       - Log out although disks are in use. Whoever uses them gets I/O errors.
+      - Sessions that the running system itself stands on (V(/), V(/usr), V(/var) and what is like them, and swap) are not logged out by that either.
     type: bool
     default: false
   repair:

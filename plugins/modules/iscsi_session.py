@@ -93,6 +93,7 @@ options:
   force:
     description:
       - Log out although disks are in use (O(state=logged_out)). Whoever uses them gets I/O errors. O(prune) never takes a disk that is in use.
+      - Sessions that the running system itself stands on are not logged out by that either.
     type: bool
     default: false
   timeout:

@@ -38,13 +38,13 @@ def examples() -> t.Dict[str, str]:
 EXAMPLES = examples()
 
 
-def serve(shell: Shell, name: str, *lines: str) -> None:
+def serve(shell: Shell, name: str, *lines: str, size: str = "64M") -> None:
     """A target with one disk, by the host's own tools."""
     outside = [line for line in lines if "discovery" in line]
     described = "\n".join([*outside, f"<target {name}>", "backing-store /srv/disk.img", *(line for line in lines if line not in outside), "</target>"])
     shell("target", f"""set -e
         DEBIAN_FRONTEND=noninteractive apt-get install -qy tgt >/dev/null
-        truncate --size 64M /srv/disk.img
+        truncate --size {size} /srv/disk.img
         printf '%s\\n' '{described}' > /etc/tgt/conf.d/example.conf
         systemctl restart tgt""")
 
@@ -55,7 +55,8 @@ def play(text: str, lab: t.Mapping[str, t.Any], folder: Path, host: str = "initi
         text = "- hosts: all\n  gather_facts: false\n  tasks:\n" + "".join(f"    {line}\n" for line in text.splitlines())
     (folder / "example.yml").write_text(text, "utf-8")
     (folder / "secrets.yml").write_text(yaml.safe_dump(SECRETS), "utf-8")
-    (folder / "groups.yml").write_text(yaml.safe_dump({"web": {"hosts": {"initiator": {}}}, "arrays": {"hosts": {"target": {}}}}), "utf-8")
+    groups: t.Dict[str, t.Any] = {group: {"hosts": {"initiator": {}}} for group in ("web", "booted_from_san", "installers", "builders")}
+    (folder / "groups.yml").write_text(yaml.safe_dump({**groups, "arrays": {"hosts": {"target": {}}}}), "utf-8")
     done = subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", lab["inventory"], "-i", str(folder / "groups.yml"),
                            "--limit", ",".join([host, *more]), "-e", f"@{folder / 'secrets.yml'}", str(folder / "example.yml")],
                           capture_output=True, text=True, timeout=900, check=False, env=dict(os.environ, NO_COLOR="1"))
@@ -285,10 +286,7 @@ def what_it_booted_from(text: str, lab: t.Mapping[str, t.Any], shell: Shell, fol
         "nics": [{"mac": shell("initiator", "cat /sys/class/net/san1/address").strip(), "address": "192.168.56.10", "prefix": 24}],
         "targets": [{"name": RHELN1, "address": "192.168.56.101", "lun": 1, "chap": {"username": "host1", "password": SECRETS["vault_chap"]}}],
     }
-    # the host did not boot so: its kernel's view of such a table is put over what it has
-    shell("initiator", "mount -t tmpfs none /sys/firmware")
-    for path, content in kernel_shows(with_header(build(table))).items():
-        shell("initiator", f"install -D /dev/stdin /sys/firmware/ibft/{path} <<'END'\n{content.rstrip()}\nEND")
+    boot_with(table, shell)
     assert f"node.name = {RHELN1}\n" in shell("initiator", "iscsiadm -m fw")
     assert play(text, lab, folder) == 2  # discovery and login; the first only reads
     assert re.search(rf"192\.168\.56\.101:3260,1 {RHELN1}", shell("initiator", "iscsiadm -m session"))
@@ -297,6 +295,93 @@ def what_it_booted_from(text: str, lab: t.Mapping[str, t.Any], shell: Shell, fol
     assert "node.startup = onboot\n" in shown and "iface.initiatorname = iqn.2026-11.org.example:booted\n" in shown
     # what iscsiadm would record is what is there
     assert "192.168.56.101:3260,1" in shell("initiator", "iscsiadm -m discovery -t fw -o new")
+    assert play(text, lab, folder) == 0
+
+
+def boot_with(table: t.Mapping[str, t.Any], shell: Shell) -> None:
+    """The host did not boot so: its kernel's view of such a table is put over what it has."""
+    shell("initiator", "mount -t tmpfs none /sys/firmware")
+    for path, content in kernel_shows(with_header(build(table))).items():
+        shell("initiator", f"install -D /dev/stdin /sys/firmware/ibft/{path} <<'END'\n{content.rstrip()}\nEND")
+
+
+def install_system(shell: Shell, place: str) -> None:
+    """The host copies itself, without records and with a name of its own, as an installer leaves a system."""
+    install(shell)
+    shell("initiator", f"""set -e
+        mkdir -p {place}
+        tar -C / --one-file-system --exclude=./srv --exclude=./mnt --exclude=./var/cache -cf - . | tar -C {place} -xf -
+        cd {place}
+        mkdir -p proc sys dev run tmp
+        rm -rf etc/iscsi/nodes etc/iscsi/send_targets etc/iscsi/ifaces etc/iscsi/static etc/iscsi/fw boot/initrd.img-*
+        echo InitiatorName=iqn.2026-11.org.example:fresh > etc/iscsi/initiatorname.iscsi
+        # what the lab's hosts boot with is named, driver by driver
+        printf '%s\\n' sd_mod ixgbe >> etc/initramfs-tools/modules""")
+
+
+def install_on_disk(shell: Shell) -> None:
+    """The same on the LUN of a target, mounted as an installer mounts it."""
+    serve(shell, RHELN1, size="3G")
+    install(shell)
+    shell("initiator", f"""set -e
+        iscsiadm -m discovery -t st -p 192.168.56.101 >/dev/null
+        iscsiadm -m node -T {RHELN1} -p 192.168.56.101:3260,1 --login >/dev/null
+        udevadm settle
+        disk=/dev/disk/by-path/ip-192.168.56.101:3260-iscsi-{RHELN1}-lun-1
+        mkfs.ext4 -qF "$disk"
+        mkdir -p /mnt/sysimage
+        mount "$disk" /mnt/sysimage""")
+    install_system(shell, "/mnt/sysimage")
+
+
+def in_initramfs(shell: Shell, place: str) -> str:
+    listed: str = shell("initiator", f"chroot {place} sh -c 'lsinitramfs /boot/initrd.img-*'")
+    return listed
+
+
+def an_installation(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    install_on_disk(shell)
+    assert play(text, lab, folder) == 3  # the last only reads
+    shown = shell("initiator", f"""unshare --mount sh -c 'mount --bind /mnt/sysimage/etc/iscsi /etc/iscsi
+        iscsiadm -m node -T {RHELN1} -p 192.168.56.101:3260,1'""")
+    assert "node.startup = onboot\n" in shown and "node.session.timeo.replacement_timeout = 86400\n" in shown
+    listed = in_initramfs(shell, "/mnt/sysimage")
+    for piece in ("sbin/iscsistart", "/iscsi_ibft.ko", "/ixgbe.ko"):
+        assert piece in listed
+    assert play(text, lab, folder) == 0
+
+
+def a_root_disk(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    """As far as a host can show that does not boot from iSCSI; the scenario boot has one that does."""
+    serve(shell, RHELN1)
+    install(shell)
+    nic = {"mac": shell("initiator", "cat /sys/class/net/san1/address").strip(), "address": "192.168.56.10", "prefix": 24}
+    target = {"name": RHELN1, "address": "192.168.56.101", "lun": 1}
+    boot_with({"initiator": {"name": "iqn.2026-11.org.example:booted"}, "nics": [nic], "targets": [target]}, shell)
+    assert play(text, lab, folder) > 0
+    shown = shell("initiator", f"cat /etc/iscsi/iscsi.initramfs; iscsiadm -m node -T {RHELN1} -p 192.168.56.101:3260,1; systemctl is-enabled iscsid")
+    for line in ("ISCSI_AUTO=true", "node.startup = onboot", "node.session.timeo.replacement_timeout = 86400", "enabled"):
+        assert f"{line}\n" in shown
+    assert "/iscsi_ibft.ko" in in_initramfs(shell, "/")
+    assert play(text, lab, folder) == 0
+
+
+def the_end_of_an_installation(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    install_on_disk(shell)
+    assert play(text, lab, folder) > 0
+    shown = shell("initiator", "cd /mnt/sysimage; cat etc/iscsi/iscsi.initramfs etc/initramfs-tools/conf.d/lunar-iscsi-boot etc/systemd/network/05-*.network")
+    for line in (f"ISCSI_TARGET_NAME={RHELN1}", "IP=192.168.56.10:::255.255.255.0::san1:off", "MACAddress=52:54:00:6c:01:0a", "Unmanaged=yes"):
+        assert f"{line}\n" in shown
+    listed = in_initramfs(shell, "/mnt/sysimage")
+    assert "/virtio_net.ko" in listed and "etc/iscsi.initramfs" in listed
+    assert play(text, lab, folder) == 0
+
+
+def an_image(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    install_system(shell, "/mnt/image")
+    assert play(text, lab, folder) > 0
+    assert "ISCSI_USERNAME=host1\n" in shell("initiator", "cat /mnt/image/etc/iscsi/iscsi.initramfs")
+    assert shell("initiator", "stat --format %a /mnt/image/etc/iscsi/iscsi.initramfs /mnt/image/boot/initrd.img-*") == "600\n600\n"
     assert play(text, lab, folder) == 0
 
 
@@ -317,6 +402,10 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 9": new_defaults,
     "README.md 10": no_adapter,
     "README.md 11": what_it_booted_from,
+    "README.md 12": an_installation,
+    "roles/boot/README.md 1": a_root_disk,
+    "roles/boot/README.md 2": the_end_of_an_installation,
+    "roles/boot/README.md 3": an_image,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,

@@ -31,7 +31,7 @@ NODES = [{"target": "iqn.2003-01.org.example:a", "portals": ["10.0.0.1:3260,1"],
 LUN = {"tag": 1, "lun": 0, "wwid": "360014059ca317516a69465c883a29603"}
 GIVEN: t.Dict[str, t.Any] = {"vault_disc": "aaaaaaaaaaaa", "vault_disc_in": "bbbbbbbbbbbb", "vault_chap": "cccccccccccc", "vault_chap_in": "dddddddddddd",
                              "found": {"nodes": NODES}, "attached": {"disks": [], "paths": []}, "iscsi": {"nodes": NODES, "sessions": [], "disks": []},
-                             "groups": {"arrays": ["array1"]},
+                             "groups": {"arrays": ["array1"]}, "boot": {"nodes": NODES}, "image": {"boot_nodes": NODES},
                              "hostvars": {"host2": {"lvm": {"groups": []}},
                                           "array1": {"lio_target_luns": {"iqn.2026-11.org.example:array1": [LUN]},
                                                      "gluster_target_devices": [{"vendor": "IET", "product": "VIRTUAL-DISK"}]}}}

@@ -70,7 +70,7 @@ def users_of(devices: t.Iterable[str], sys: str = "/sys", proc: str = "/proc", d
     """
     names = [os.path.basename(device) for device in devices]
     mounts, swaps, loops = read_mounts(proc), _read_swaps(proc), _read_loops(sys)
-    btrfs = _read_btrfs(sys)
+    btrfs = read_btrfs(sys)
     found: t.Dict[User, None] = {}
     walked: t.Dict[str, None] = {}
     for name in names:
@@ -163,7 +163,7 @@ def _describe(holder: str, sys: str) -> t.Tuple[str, str, str]:
 
 def read_mounts(proc: str = "/proc") -> t.List[Mount]:
     """The mounts of our own mount namespace and, where they may be read, those of all others that ours does not have."""
-    own = _parse_mounts(read_text(f"{proc}/self/mountinfo") or "", "")
+    own = parse_mounts(read_text(f"{proc}/self/mountinfo") or "", "")
     seen = {(mount.numbers, mount.point) for mount in own}
     spaces = {_link(f"{proc}/self/ns/mnt")}
     for pid in (name for name in list_dir(proc) if name.isdigit()):
@@ -172,14 +172,15 @@ def read_mounts(proc: str = "/proc") -> t.List[Mount]:
             continue
         spaces.add(space)
         where = f"in the mount namespace of {read_text(f'{proc}/{pid}/comm') or 'a process'}, pid {pid}"
-        for mount in _parse_mounts(read_text(f"{proc}/{pid}/mountinfo") or "", where):
+        for mount in parse_mounts(read_text(f"{proc}/{pid}/mountinfo") or "", where):
             if (mount.numbers, mount.point) not in seen:
                 seen.add((mount.numbers, mount.point))
                 own.append(mount)
     return own
 
 
-def _parse_mounts(text: str, detail: str) -> t.List[Mount]:
+def parse_mounts(text: str, detail: str = "") -> t.List[Mount]:
+    """The lines of one mountinfo file."""
     found = []
     for line in text.splitlines():
         head, _dash, tail = line.partition(" - ")
@@ -205,7 +206,8 @@ def _read_loops(sys: str) -> t.Dict[str, str]:
     return {name: file for name, file in files.items() if file is not None}
 
 
-def _read_btrfs(sys: str) -> t.Dict[str, t.List[str]]:
+def read_btrfs(sys: str) -> t.Dict[str, t.List[str]]:
+    """The devices of each btrfs file system that is known to the kernel, by its UUID."""
     folder = f"{sys}/fs/btrfs"
     return {uuid: list_dir(f"{folder}/{uuid}/devices") for uuid in list_dir(folder) if list_dir(f"{folder}/{uuid}/devices")}
 

@@ -17,13 +17,12 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostErr
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import users_of
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner, check
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.files import read_bytes, remove_file, write_atomic
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.carriers import system_users
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session, read_sessions
 
 NOTE = "/run/lunar-iscsi.iscsid"
 UNIT = "iscsid.service"
 _PID_FILES = ("/run/iscsid.pid", "/run/initramfs/run/iscsid.pid")
-#: without what is mounted there, iscsid cannot be started
-_NEEDED = ("/", "/etc", "/run", "/sbin", "/usr", "/usr/sbin", "/var", "/var/lib", "/lib", "/usr/lib")
 _PAUSE = 0.1
 
 
@@ -60,9 +59,8 @@ def find_risks(sessions: t.Optional[t.Sequence[Session]] = None) -> t.List[str]:
     found = []
     sessions = read_sessions() if sessions is None else sessions
     disks = [lun.name for session in sessions for lun in session.luns if lun.name is not None]
-    for user in users_of(disks, opened=False) if disks else ():
-        if user.kind == "swap" or (user.kind in ("mount", "btrfs") and user.name in _NEEDED):
-            found.append(f"{user}: should a connection break while iscsid is away, nobody can set it up again, since iscsid would be read from there")
+    for user in system_users(users_of(disks, opened=False)) if disks else ():
+        found.append(f"{user}: should a connection break while iscsid is away, nobody can set it up again, since iscsid would be read from there")
     for session in sessions:
         if not session.logged_in:
             found.append(f"session {session.sid} of {session.key} is not logged in: iscsid is setting it up again just now")

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InUseError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User, flush_and_remove, users_of
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.carriers import system_users
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.iscsiadm import Iscsiadm
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import Session
 
@@ -25,11 +26,18 @@ def disk_users(sessions: t.Iterable[Session], back: t.Iterable[Session] = ()) ->
     return users_of(names, back=disk_names(back)) if names else []
 
 
-def refuse_if_used(sessions: t.Sequence[Session], users: t.Sequence[User]) -> None:
-    """Raise ``InUseError`` where somebody uses the disks of sessions that shall end."""
-    if users:
-        names = ", ".join(sorted({str(session.key) for session in sessions}))
-        raise InUseError(f"disks of {names}", [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
+def refuse_if_used(sessions: t.Sequence[Session], users: t.Sequence[User], *, force: bool = False) -> None:
+    """Raise ``InUseError`` where somebody uses the disks of sessions that shall end; with ``force``, only where the running system itself does."""
+    refuse_users("disks of " + ", ".join(sorted({str(session.key) for session in sessions})), users, force=force)
+
+
+def refuse_users(subject: str, users: t.Sequence[User], *, force: bool) -> None:
+    """The same for any users of any disks."""
+    needed = system_users(users)
+    if needed:
+        raise InUseError(subject, [str(user) for user in needed], "The system runs from them, and no force takes that away: leave these sessions out")
+    if users and not force:
+        raise InUseError(subject, [str(user) for user in users], "Unmount or stop what uses them, or say force: true and lose what is not written")
 
 
 def detach(sessions: t.Sequence[Session], iscsiadm: Iscsiadm, *, timeout: float, force: bool) -> t.List[t.Dict[str, str]]:

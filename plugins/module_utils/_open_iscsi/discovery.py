@@ -59,6 +59,8 @@ class Found(t.NamedTuple):
     conf: HostConf
     sessions: t.Sequence[SessionKey]
     answers: t.Sequence[Answer]
+    #: the sessions that the running system stands on
+    carriers: t.Sequence[SessionKey] = ()
 
 
 class DiscoveryTask:
@@ -110,7 +112,8 @@ class DiscoveryTask:
         conf = read_host_conf(self._root)
         if self._answers is None:
             self._answers = self._ask(database, conf) if self._params["state"] == "present" else ()
-        return Found(database, conf, read_session_keys() if self._root == "/" else (), self._answers)
+        sessions = read_session_keys() if self._root == "/" else ()
+        return Found(database, conf, sessions, self._answers, _carriers() if sessions else ())
 
     def _ask(self, database: Database, conf: HostConf) -> t.Sequence[Answer]:
         asker = Asker(conf, database, auth=self._auth, initiator_name=self._params["initiator_name"], timeout=self._timeout)
@@ -144,6 +147,14 @@ class DiscoveryTask:
     def finish(self, found: Found, done: bool) -> t.Mapping[str, t.Any]:
         """Nothing more to say."""
         return {}
+
+
+def _carriers() -> t.List[SessionKey]:
+    """Seldom needed, and every import costs the host at every task."""
+    from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.carriers import find_carriers
+    from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.sessions import read_sessions
+
+    return [SessionKey(carrier.session.sid, carrier.session.key) for carrier in find_carriers(read_sessions())]
 
 
 class PresentPlan:
@@ -286,15 +297,25 @@ class PresentPlan:
             if self._params["add"]:
                 record = new_node(self._found.conf.iscsid, target=key.target, portal=key.portal, iface=self._iface_record(key.iface),
                                   discovery=found_by, version=self._found.conf.version).with_settings({**self._told(key), **self._settings})
+                if self._is_carrier(key):  # what the system stands on is nothing for start scripts, nor for those at shutdown
+                    record = record.with_settings({"node.startup": "onboot"})
                 self._lists["added"].append(_entry(key))
                 yield record_step("record node", str(key), None, record,
                                   "write_node", key, record, found_by)
             return
         old = self._database.nodes[known].record
-        new = old.with_settings({**self._told(known), **self._settings}) if self._params["update"] else old
+        settings = {**self._told(known), **self._settings} if self._params["update"] else {}
+        new = old.with_settings(settings)
+        if new != old and settings.get("node.startup") != "onboot" and self._is_carrier(known):
+            self._problems.append({"object": str(known), "what": f"carries this system, so its record was left as it is ({', '.join(old.differing(settings))})",
+                                   "remedy": "Say startup: onboot in a task of iscsi_node to change it"})
+            new = old
         self._lists["kept" if new == old else "updated"].append(_entry(known))
         if new != old:
             yield record_step("update node", str(known), old, new, "write_node", known, new)
+
+    def _is_carrier(self, key: NodeKey) -> bool:
+        return any(session.belongs_to(key) for session in self._found.carriers)
 
     def _prune_steps(self, leaving: t.Container[NodeKey]) -> t.Iterator[Step]:
         answered = [answer.portal for answer in self._found.answers if answer.error is None]

@@ -13,7 +13,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._argspec import check_
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import REDACTED, Plan, Step
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import HostError, InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import flush_and_remove
-from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import disk_names, disk_users
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.detach import disk_names, disk_users, refuse_users
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import CHAP, CHAP_INDEX, IDENTITY, PORTAL_TYPE, FlashNode, check_families
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.host_wanted import WantedNode, parse_chap_option, parse_nodes_option
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.hosts import SOFTWARE, IscsiHost, find_hosts, read_hosts
@@ -105,10 +105,7 @@ class HostTask:
                 raise InUseError(str(node), ["the adapter, which boots from it"],
                                  "The driver lets nobody log it out or delete it; change it in the adapter's BIOS")
             if sessions:
-                users = disk_users(sessions)
-                if users and not self._force:
-                    raise InUseError(f"disks of {node}", [str(user) for user in users],
-                                     "Unmount or stop what uses them, or say force: true and lose what is not written")
+                refuse_users(f"disks of {node}", disk_users(sessions), force=self._force)
                 yield Step("log out", str(node), "logged in\n", "logged out\n", work=("logout", node.index, tuple(sessions)))
             if wanted.state == "absent":
                 yield Step("delete", str(node), dict(node.settings), None, work=("delete_node", node.index))

@@ -49,8 +49,7 @@ class LogoutTask:
 
     def plan(self, found: Found) -> Plan:
         """A step for each session; raises ``InUseError`` where a disk is in use."""
-        if not self._force:
-            refuse_if_used(found.sessions, found.users)
+        refuse_if_used(found.sessions, found.users, force=self._force)
         return Plan([Step("log out of", f"{session.key} (session {session.sid})", "session\n", "no session\n", work=session) for session in found.sessions])
 
     def apply(self, steps: t.Sequence[Step]) -> t.Mapping[str, t.Any]:

@@ -16,6 +16,7 @@ from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import Use
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Runner
 from ansible_collections.lunar.iscsi.plugins.module_utils._names import NodeKey
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.ask import auth_settings, check_chap_complete, try_logins
+from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.carriers import Carrier, find_carriers
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.conf import HostConf, read_host_conf
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.database import open_writer
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.layout import installed_version, locate
@@ -82,6 +83,12 @@ class Found:
     users: t.Mapping[t.FrozenSet[int], t.Sequence[User]] = field(default_factory=dict)
     #: sids of sessions that can be made anew only after others, whose paths their maps do not have now
     last: t.FrozenSet[int] = frozenset()
+    #: the sessions that the running system stands on, and what each of them carries of it
+    carriers: t.Sequence[Carrier] = ()
+
+    def carried_by(self, key: NodeKey) -> str:
+        """The file systems of the running system that a session of this node carries, in words; empty where it carries none."""
+        return ", ".join(dict.fromkeys(point for carrier in self.carriers if carrier.session.belongs_to(key) for point in carrier.points))
 
 
 class NodeTask:
@@ -142,14 +149,16 @@ class NodeTask:
             return Found(database, conf)
         sessions = read_sessions()
         ours = self._covered(sessions)
+        carriers = find_carriers(ours) if self._state in _MAKES else []
         live = {session.sid: read_live(session.sid, mapped=bool(maps_on(lun.name for lun in session.luns if lun.name))) for session in ours}
         if self._tried is None:
-            self._tried = self._try(Found(database, conf, sessions, live)) if self._state in _MAKES and self._params["probe"] == "login" else {}
+            probing = self._state in _MAKES and self._params["probe"] == "login"
+            self._tried = self._try(Found(database, conf, sessions, live, carriers=carriers)) if probing else {}
             self._failed.update({key: error.as_problem() for key, error in self._tried.items() if error is not None})
         if self._state not in _MAKES:
             return Found(database, conf, sessions, live, self._tried, {_sids(ours): disk_users(ours)})
         users, last = _users_one_by_one(ours) if self._params["relogin"] else ({}, frozenset())
-        return Found(database, conf, sessions, live, self._tried, users, last)
+        return Found(database, conf, sessions, live, self._tried, users, last, carriers)
 
     def _covered(self, sessions: t.Sequence[Session]) -> t.List[Session]:
         return [session for session in sessions if any(node.covers(session.key) for node in self._nodes)]
@@ -160,7 +169,7 @@ class NodeTask:
         missing = {key: record.new for key, record in records.items()
                    if self._state == "logged_in" and self._lacks(key, record.new, found.sessions)}
         if self._params["relogin"]:
-            missing.update((key, records[key].new) for key, _session, _names in self._pending(records, found))
+            missing.update((key, records[key].new) for key, _session, _names in self._pending(records, found) if not found.carried_by(key))
         if not missing or found.conf.initiator_name is None:
             return {}
         # the node is the object of the error, since a portal serves many
@@ -195,6 +204,9 @@ class NodeTask:
             base, found_by = new_node(found.conf.iscsid, target=key.target, portal=key.portal, iface=found.database.iface_record(key.iface),
                                       version=found.conf.version), STATIC
         record = base.with_settings(self._settings)
+        if found.carried_by(key) and self._settings.get("node.startup") != "onboot":
+            # what the system stands on is only changed by a task that says it knows
+            record = old or record.with_settings({**{word: base.get(word) for word in PROFILES["default"]}, "node.startup": "onboot"})
         if record != old:
             check_chap_complete(f"node {key}", record.settings)
         return Records(old, record, found_by)
@@ -219,7 +231,16 @@ class NodeTask:
         facts = [{"target": key.target, "portal": str(key.portal), "iface": key.iface, "sid": session.sid, "differs": names} for key, session, names in pending]
         if self._first_pending is None:
             self._first_pending = facts
-        return Plan(steps, found.database.problems, {"pending_relogin": facts})
+        return Plan(steps, [*found.database.problems, *self._left_alone(records, found)], {"pending_relogin": facts})
+
+    def _left_alone(self, records: t.Mapping[NodeKey, Records], found: Found) -> t.Iterator[t.Dict[str, str]]:
+        """Nodes that the running system stands on, and what of the task is not done to them."""
+        for key, record in records.items():
+            points = found.carried_by(key)
+            kept = sorted(record.old.differing(self._settings)) if points and record.old == record.new and record.old is not None else []
+            if kept:
+                yield {"object": str(key), "what": f"carries {points} of this system, so its record was left as it is ({', '.join(kept)})",
+                       "remedy": "Say startup: onboot in a task of its own to change it"}
 
     def _lacking(self, records: t.Mapping[NodeKey, Records], sessions: t.Sequence[Session]) -> t.Iterator[NodeKey]:
         """The nodes to log in to; of those with leading login that ``recorded`` means, one for each target."""
@@ -263,8 +284,8 @@ class NodeTask:
 
     def _relogin_steps(self, pending: t.Sequence[t.Tuple[NodeKey, Session, t.List[str]]], found: Found) -> t.Iterator[Step]:
         for key, session, names in sorted(pending, key=lambda one: one[1].sid in found.last):
-            if key in self._failed:
-                continue  # the new login would fail, so the session stays as it is
+            if key in self._failed or found.carried_by(key):
+                continue  # the new login would fail, or the system stands on it: the session stays as it is
             self._refuse_if_used([session], found)
             yield Step("log out and in again", f"{key} (session {session.sid})", "made with other " + ", ".join(names), "made with what the record says",
                        work=("relogin", key, session))
@@ -285,8 +306,7 @@ class NodeTask:
         return Plan(steps, found.database.problems)
 
     def _refuse_if_used(self, going: t.Sequence[Session], found: Found) -> None:
-        if not self._params["force"]:
-            refuse_if_used(going, found.users.get(_sids(going), ()))
+        refuse_if_used(going, found.users.get(_sids(going), ()), force=self._params["force"])
 
     # apply
 

@@ -109,10 +109,15 @@ class Host:
             for words in (["new", "--mode", "target", "--tid", str(number), "-T", target], ["bind", "--mode", "target", "--tid", str(number), "-I", "ALL"]):
                 subprocess.run(self.inside("tgtadm", "--lld", "iscsi", "--op", *words), env=environment, check=True)
 
-    def stop(self) -> None:
+    def stop_others(self) -> None:
+        """End what was started."""
         for process in self._others:
             process.kill()
             process.wait()
+        self._others.clear()
+
+    def stop(self) -> None:
+        self.stop_others()
         assert self._holder.stdin is not None
         self._holder.stdin.close()
         self._holder.wait(10)

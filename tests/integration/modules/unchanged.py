@@ -10,6 +10,7 @@ kernel is stood in for (sysfs and netlink), iscsid too; iscsiadm, tgtd and isnsd
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from ansible_collections.lunar.iscsi.tests.integration.conftest import Isns
 from ansible_collections.lunar.iscsi.tests.integration.hosts.adapter import MAC, Adapter
 from ansible_collections.lunar.iscsi.tests.integration.hosts.record import build_library
 from ansible_collections.lunar.iscsi.tests.integration.sessions.conftest import Host
+from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils._boot.cpio import cpio
 from ansible_collections.lunar.iscsi.tests.unit.plugins.module_utils.ibft_tree import build, kernel_shows, with_header
 
 Options = t.Dict[str, t.Any]
@@ -33,6 +35,8 @@ SERVER, PORT = "127.0.0.1", "qla4xxx.00:0e:1e:04:8b:2e"
 CHAP = {"username": "host1", "password": "plain-secret-1"}
 TABLE = {"initiator": {"name": f"{PREFIX}:witness"}, "nics": [{"mac": "52:54:00:12:34:56", "address": "192.0.2.10", "prefix": 24}],
          "targets": [{"name": f"{PREFIX}:boot", "address": "192.0.2.3", "lun": 1}]}
+#: where another system is mounted, and its kernel
+TREE, KERNEL = "/mnt", "6.1.0-test-amd64"
 #: of the table in bench/README.md
 COLUMNS = ("module", "task that changes nothing", "runs of iscsiadm", "other programs")
 NODES = [{"target": f"{PREFIX}:node{number}", "portals": [f"192.0.2.{host}:3260,1" for host in (5, 6)]} for number in range(50)]
@@ -51,6 +55,7 @@ class Case(t.NamedTuple):
 
 
 CASES = [
+    Case("iscsi_boot_info", "look", {}),
     Case("iscsi_config", "settings, both names, a restart where one is needed", {
         "settings": {"node.startup": "automatic"}, "initiator_name": f"{PREFIX}:witness", "initiator_alias": "witness", "restart": True}),
     Case("iscsi_db", "look", {}),
@@ -70,6 +75,8 @@ CASES = [
     Case("iscsi_iface", "a port of an adapter, `apply`",
          {"name": PORT, "transport": "qla4xxx", "settings": {"iface.hwaddress": MAC, "iface.ipaddress": "192.168.1.20"}, "apply": True}, {"apply": False}),
     Case("iscsi_iface", "`state: absent`", {"name": "nobody", "state": "absent"}),
+    Case("iscsi_image", "a system that is mounted", {"root": TREE, "boot_nodes": [{"target": DISK, "portals": [PORTAL]}]}),
+    Case("iscsi_initramfs", "of a system that is mounted", {"root": TREE, "modules": ["virtio_net"]}),
     Case("iscsi_node", "100 records with CHAP", {"nodes": NODES, "startup": "automatic", "auth": CHAP}),
     Case("iscsi_node", "`state: logged_in`", {"nodes": [{"target": DISK, "portals": [PORTAL]}], "state": "logged_in"}),
     Case("iscsi_node", "`state: logged_out`", {"nodes": [{"target": f"{PREFIX}:nobody", "portals": [PORTAL]}], "state": "logged_out"}),
@@ -112,6 +119,7 @@ class World(Host):
         super().start()
         (self.root / "sysctl.d").mkdir()
         self.run("mount", "--bind", str(self.root / "sysctl.d"), "/etc/sysctl.d")
+        self._mount_a_system(self.root / "tree")
         # open-isns takes an address only where the network has one of that kind, loopback not counted
         self.run("ip", "address", "add", "192.0.2.99/32", "dev", "lo")
         self._isns.portal, self._isns.port = f"{SERVER}:3205", 3205
@@ -127,6 +135,20 @@ class World(Host):
         for number, name in enumerate(SERVED, 1):
             for words in (f"--op new --mode target --tid {number} -T {name}", f"--op bind --mode target --tid {number} -I ALL"):
                 subprocess.run([*tgtadm, *words.split()], check=True)
+
+    def _mount_a_system(self, tree: Path) -> None:
+        """One with open-iscsi, and an initramfs that can boot."""
+        contents: t.Dict[str, t.Optional[bytes]] = {
+            "scripts/local-top/iscsi": b"", "sbin/iscsistart": b"program", "etc/initiatorname.iscsi": f"InitiatorName={PREFIX}:witness\n".encode(),
+            f"lib/modules/{KERNEL}/iscsi_tcp.ko": b""}
+        files: t.Dict[str, bytes] = {
+            "usr/sbin/mkinitramfs": b"", "usr/sbin/iscsiadm": Path("/usr/sbin/iscsiadm").read_bytes(), "sbin/iscsistart": b"program",
+            "etc/iscsi/initiatorname.iscsi": b"InitiatorName=iqn.2026-11.org.example:fresh\n", f"boot/vmlinuz-{KERNEL}": b"",
+            f"lib/modules/{KERNEL}/modules.builtin": b"kernel/drivers/net/virtio_net.ko\n", f"boot/initrd.img-{KERNEL}": gzip.compress(cpio(contents))}
+        for path, data in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_bytes(data)
+        self.run("mount", "--bind", str(tree), TREE)
 
     def stop(self) -> None:
         if self._tgtd is not None:

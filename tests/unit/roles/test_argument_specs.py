@@ -33,7 +33,7 @@ def test_there_are_roles() -> None:
     assert "initiator" in NAMES
 
 
-@pytest.mark.parametrize(("role", "none"), [("initiator", [""]), ("multipath_failover", [])])
+@pytest.mark.parametrize(("role", "none"), [("boot", [""]), ("initiator", [""]), ("multipath_failover", [])])
 def test_every_profile_can_be_chosen(role: str, none: t.List[str]) -> None:
     assert sorted(options_of(role)[f"{role}_profile"]["choices"]) == sorted([*none, *PROFILES])
 
