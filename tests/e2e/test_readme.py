@@ -342,6 +342,16 @@ def a_volume_group(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: 
     assert play("- name:" + end, lab, folder) == 0
 
 
+def a_volume_from_nothing(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, DISK1)
+    assert play(text, lab, folder) > 0
+    assert shell("initiator", "findmnt --noheadings --output SOURCE,FSTYPE --mountpoint /srv/www").split() == ["/dev/mapper/data-www", "ext4"]
+    assert shell("initiator", "lvs --noheadings --units m --options lv_name,lv_size,lv_tags data").split() == ["www", "32.00m"]
+    assert shell("initiator", "lsblk --noheadings --output TRAN $(pvs --noheadings --options pv_name --select vg_name=data)").split() == ["iscsi"]
+    assert "enabled" in shell("initiator", "systemctl is-enabled blk-availability.service")
+    assert play(text, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -361,6 +371,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 11": what_it_booted_from,
     "README.md 12": a_volume_group,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
+    "roles/lvm/README.md 1": a_volume_from_nothing,
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,
     "roles/gluster_target/README.md 2": through_all_gateways,
