@@ -21,26 +21,21 @@ E2E = Path(__file__).resolve().parents[2] / "e2e"
 Entry = t.Dict[str, t.Any]
 
 
-@pytest.fixture
-def host(tmp_path: Path, library: Path) -> t.Iterator[RoleHost]:
-    made = RoleHost(tmp_path / "host", library)
-    try:
-        made.boot()
-        yield made
-    finally:
-        made.end()
-
-
-def ansible(host: RoleHost, groups: t.Sequence[Entry], *words: str, play_on: str = "one", **env: str) -> subprocess.CompletedProcess[str]:
-    """The host ``two`` is the same machine by another name, and ``gone`` does not answer."""
+def play_with(host: RoleHost, playbook: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A playbook, by the real ansible-playbook. The host ``two`` is the same machine by another name, and ``gone`` does not answer."""
     inventory = host.folder / "hosts.ini"
     inventory.write_text(f"[all:vars]\nansible_connection=local\nansible_python_interpreter={sys.executable}\n[all]\none\ntwo\n"
                          "gone ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1\n", "utf-8")
+    return host.run(str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), *words, playbook, check=False)
+
+
+def ansible(host: RoleHost, groups: t.Sequence[Entry], *words: str, play_on: str = "one", **env: str) -> subprocess.CompletedProcess[str]:
+    """The role with these groups."""
     playbook = host.folder / "play.yml"
     playbook.write_text(json.dumps([{"hosts": play_on, "gather_facts": False, "roles": [
         {"role": "lunar.iscsi.lvm", "vars": {"lvm_manage_packages": False, "lvm_timeout": 60, "lvm_groups": list(groups)}}]}]), "utf-8")
     host.env.update(env)
-    return host.run(str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), *words, str(playbook), check=False)
+    return play_with(host, str(playbook), *words)
 
 
 def play(host: RoleHost, *groups: Entry, check: bool = False) -> int:
