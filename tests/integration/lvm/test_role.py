@@ -172,6 +172,11 @@ def test_hosts_that_see_one_group(host: RoleHost) -> None:
     more = dict(group, hosts=["one", "two"], volumes=[volume("www"), volume("db")])
     for entry in (more, dict(group, hosts=["one", "two"])):
         assert "one shall have the volume group data active, and two has it active" in refused(host, entry)
+    assert "one and two would have the volume group data active at the same time" in refused(host, dict(group, shared=True), play_on="one:two")
+    done = ansible(host, [dict(group, shared=True, volumes=[{"name": "own", "create": True, "size": "8m"}])], play_on="one:two")
+    assert done.returncode == 0, done.stdout
+    assert host.changes() == 2 * ["lvcreate --yes --wipesignatures y --name own --size 8m data"]
+    host.run("lvremove", "--yes", "data/own")
     play(host, dict(more, shared=True))
     assert host.said("lvs --noheadings --options lv_name,lv_active data").split() == ["db", "active", "www", "active"]
     play(host, dict(more, state="inactive"))
@@ -186,7 +191,7 @@ def test_hosts_that_would_make_a_group_on_one_disk(host: RoleHost) -> None:
     known = host.folder / "dm/sys/class/block" / Path(disk).name
     host.said(f"rm {known}; mkdir -p {known}/device; echo naa.6001405 > {known}/device/wwid")
     group: Entry = {"name": "data", "create": True, "devices": [disk]}
-    assert "one and two would have the volume group data active at the same time, or would make it on the same disk" in refused(host, group, play_on="one:two")
+    assert "one and two would have the volume group data active at the same time, would make it on the same disk" in refused(host, group, play_on="one:two")
 
 
 @pytest.mark.parametrize(("state", "changes"), [("active", 7), ("inactive", 3)])
