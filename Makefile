@@ -70,7 +70,7 @@ e2e: setup ## the scenarios on hosts of the lab, in two halves side by side
 	@$(RUN) tools/suite.py e2e
 e2e-one e2e-two: setup
 	@$(RUN) tools/stages.py $@
-e2e-long: setup ## the drill and the gateways to Gluster, which measure: a quarter of an hour and more
+e2e-long: setup ## the drill, the gateways to Gluster, which measure, and power cuts over LVM: a quarter of an hour and more each
 	@$(RUN) tools/stages.py $@
 
 ##@ The rest
