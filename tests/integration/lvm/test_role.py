@@ -187,10 +187,18 @@ def test_hosts_that_see_one_group(host: RoleHost) -> None:
 
 
 def test_hosts_that_would_make_a_group_on_one_disk(host: RoleHost) -> None:
-    disk = host.disk("a")
-    known = host.folder / "dm/sys/class/block" / Path(disk).name
-    host.said(f"rm {known}; mkdir -p {known}/device; echo naa.6001405 > {known}/device/wwid")
+    disk, other = host.disk("a"), host.disk("b")
+
+    def is_known_as(device: str, wwid: str) -> None:
+        for folder in ("block", "class/block"):
+            known = host.folder / "dm/sys" / folder / Path(device).name
+            host.said(f"rm -r {known}; mkdir -p {known}/device; echo {wwid} > {known}/device/wwid")
+
+    is_known_as(disk, "naa.6001405")
+    is_known_as(other, "naa.6001405")
     group: Entry = {"name": "data", "create": True, "devices": [disk]}
+    assert "naa.6001405 is one path of several to one disk. Give the multipath map instead" in refused(host, group)
+    is_known_as(other, "naa.6001406")
     assert "one and two would have the volume group data active at the same time, would make it on the same disk" in refused(host, group, play_on="one:two")
 
 
@@ -198,7 +206,7 @@ def test_hosts_that_would_make_a_group_on_one_disk(host: RoleHost) -> None:
 def test_a_power_cut_after_each_change(state: str, changes: int, host: RoleHost) -> None:
     """After each cut the host boots as hosts do, the run is repeated, and all is as if nothing had been."""
     cut = {"ANSIBLE_CALLBACK_PLUGINS": str(E2E / "plugins/callback"), "ANSIBLE_CALLBACKS_ENABLED": "power_cut", "E2E_CUT_HOST": "one",
-           "E2E_CUT_COMMAND": '["true"]', "E2E_CUT_AFTER": "0"}
+           "E2E_CUT_COMMAND": "true", "E2E_CUT_AFTER": "0"}
     for after in range(1, changes + 1):
         host.afresh()
         host.disk("a", b"\0" * (33 << 19) + b"what was there long ago")

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import subprocess
 import typing as t
 from pathlib import Path
@@ -18,7 +18,7 @@ name: power_cut
 type: aggregate
 short_description: Cuts the power after so many changes
 description:
-  - After E2E_CUT_AFTER changes on the host E2E_CUT_HOST, runs the command E2E_CUT_COMMAND (a list in JSON), and ends the playbook at once with code 75.
+  - After E2E_CUT_AFTER changes on the host E2E_CUT_HOST, runs the command E2E_CUT_COMMAND (split as a shell would), and ends the playbook at once with code 75.
   - The name of each task that changed something there is written to the file E2E_CUT_CHANGES, one a line. Items of loops count one by one.
 """
 #: sysexits.h, EX_TEMPFAIL: to be run again
@@ -36,7 +36,7 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self._after = int(os.environ.get("E2E_CUT_AFTER") or 0)
-        self._command = json.loads(os.environ.get("E2E_CUT_COMMAND") or "[]")
+        self._command = shlex.split(os.environ.get("E2E_CUT_COMMAND", ""))
         self._host = os.environ.get("E2E_CUT_HOST", "")
         self._changes = 0
 
