@@ -11,6 +11,8 @@ SHELL := bash
 # Settings, all optional:
 #   PYTHON=python3.12         the controller side's Python; else a fitting one is picked
 #   LAB_DISTRIBUTION=trixie   what the lab's hosts run (bookworm)
+#   STAGES=trixie             of test-all, only the stages whose names match
+#   LONG=drill                of e2e-long, only this scenario
 #   LAB_KEEP=1                leave the lab's hosts up at the end
 #   V=1                       show the output of every command, not only of those that fail
 export PYTHON ?=
@@ -39,7 +41,7 @@ test: setup ## run every test (see the stages below), the lab's hosts on bookwor
 
 .PHONY: test-all
 test-all: setup ## test, and the long scenarios, the lab on trixie, every Python from 3.8 up; recorded in docs/tested.md
-	@$(RUN) tools/suite.py test-all
+	@$(RUN) tools/suite.py test-all $(if $(STAGES),"$(STAGES)")
 
 .PHONY: setup
 setup: ## install what is missing: Debian packages, virtual environments

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure, print the ratios, write bench/README.md; end with 1 where a bound is not kept: python bench/run.py [WORD in the name of a part ...]."""
+"""Measure, print the ratios, write bench/README.md; end with 1 where a bound is not kept: python bench/run.py [--write] [WORD in the name of a part ...].
+
+Parts that are run alone are printed, and written to the page with ``--write``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import contextlib
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / ".build"
 sys.path[:0] = [str(BUILD), str(ROOT / "bench"), str(ROOT / "tests" / "integration" / "database")]
 
+from ansible_collections.lunar.iscsi.tests.integration.modules.unchanged import CASES, COLUMNS, world  # noqa: E402
 from conftest import Host  # noqa: E402
 from measure import TITLES, Row  # noqa: E402
 from rows import PORTALS, Bench, names  # noqa: E402
@@ -99,9 +104,23 @@ def targets() -> t.Iterator[Row]:
         MISSED.append("requests of tgt_target, unchanged")
 
 
+def forks() -> t.Iterator[Row]:
+    """Counts again: what every module about open-iscsi executes where it changes nothing."""
+    FORKS.extend(("| " + " | ".join(COLUMNS) + " |", "| --- | --- | --- | --- |"))
+    with tempfile.TemporaryDirectory(prefix="lunar-bench-") as folder, world(Path(folder)) as host:
+        for case in CASES:
+            counted = host.count(case)
+            FORKS.append(f"| `{case.module}` | {case.what} | {counted.iscsiadm} | {', '.join(counted.others) or 'none'} |")
+            if counted.iscsiadm > 1 or counted.others:
+                MISSED.append(f"programs that are run: {case}")
+    yield from ()
+
+
 PARTS: t.Mapping[str, t.Callable[[], t.Iterator[Row]]] = {
-    "discovery": discovery, "elsewhere": elsewhere, "library": library, "nodes": nodes, "processes": processes, "targets": targets}
+    "discovery": discovery, "elsewhere": elsewhere, "library": library, "nodes": nodes, "processes": processes, "targets": targets,
+    "forks": forks}
 COUNTS: t.List[str] = []
+FORKS: t.List[str] = []
 MISSED: t.List[str] = []
 
 
@@ -110,14 +129,25 @@ def table(rows: t.Sequence[Row]) -> t.List[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (TITLES, ["---"] * len(TITLES), *(row.cells() for row in rows))]
 
 
-def write_page(rows: t.Sequence[Row]) -> None:
-    """The result of a whole run, under the text of bench/README.md."""
-    facts = [
-        f"Run of {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, {first_line(str(Path(sys.executable).with_name('ansible')), '--version')}.",
-        "", *table(rows), "", *COUNTS,
-    ]
-    PAGE.write_text(PAGE.read_text("utf-8").partition(MARK)[0] + MARK + "\n" + "\n".join(facts) + "\n", "utf-8")
+def section(rows: t.Sequence[Row], words: t.Sequence[str]) -> str:
+    """One run as it stands in the page."""
+    facts = (f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}, "
+             f"{first_line(str(Path(sys.executable).with_name('ansible')), '--version')}.")
+    when = f"Run of {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
+    parts = [[f"{when}{alone(words)}: {facts}"], table(rows) if rows else [], COUNTS, FORKS]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def alone(words: t.Sequence[str]) -> str:
+    """How the page says that only some parts were run."""
+    return f", `bench/run.py {' '.join(words)}` alone" if words else ""
+
+
+def write_page(rows: t.Sequence[Row], words: t.Sequence[str]) -> None:
+    """The result, under the text of bench/README.md: of a whole run in the place of all others, of some parts in the place of the last run of these."""
+    head, _mark, rest = PAGE.read_text("utf-8").partition(MARK)
+    kept = [part.strip() for part in re.split(r"^(?=Run of )", rest, flags=re.MULTILINE) if words and part.strip() and alone(words) not in part]
+    PAGE.write_text(head + MARK + "\n" + "\n\n".join([*kept, section(rows, words)]) + "\n", "utf-8")
     print(f"written to {PAGE.relative_to(ROOT)}")
 
 
@@ -126,10 +156,10 @@ def first_line(*argv: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
 
-def main(words: t.Sequence[str]) -> int:
+def main(arguments: t.Sequence[str]) -> int:
     if os.geteuid() != 0:
         sys.exit("The measurements need namespaces of their own, so they need root: sudo make bench")
-    rows: t.List[Row] = []
+    words, rows = [word for word in arguments if word != "--write"], []
     for name, part in PARTS.items():
         if not words or any(word in name for word in words):
             print(f"measuring: {name}", flush=True)
@@ -137,9 +167,9 @@ def main(words: t.Sequence[str]) -> int:
                 rows.append(row)
                 print("  " + ", ".join(f"{title} {cell}" for title, cell in zip(TITLES, row.cells())), flush=True)
     MISSED.extend(row.what for row in rows if not row.kept)
-    print("\n".join(["", *table(rows), "", *COUNTS]))
-    if not words:
-        write_page(rows)
+    print("\n" + section(rows, words))
+    if not words or "--write" in arguments:
+        write_page(rows, words)
     for missed in MISSED:
         print(f"bound not kept: {missed}")
     return 1 if MISSED else 0

@@ -1,13 +1,11 @@
 # Copyright (c) 2026, the lunar.iscsi contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole test run: python tools/suite.py test | test-all | e2e. Every stage runs, whatever fails before it."""
+"""The whole test run: python tools/suite.py test | test-all [STAGES] | e2e. Every stage runs, whatever fails before it."""
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -15,16 +13,11 @@ import threading
 import time
 import typing as t
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import tested
 from checks import FAILURE, ROOT, Count, end_group, end_tidily_on_signals, say
+from stages import LONG_SCENARIOS
 
-TESTED = ROOT / "docs" / "tested.md"
-HEADER = """<!--
-Copyright (c) 2026, the lunar.iscsi contributors
-GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-SPDX-License-Identifier: GPL-3.0-or-later
--->"""
 _COUNT = re.compile(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?")
 
 
@@ -68,9 +61,14 @@ def halves(distribution: str, **settings: str) -> t.Tuple[t.Sequence[Stage], t.S
             (Stage(f"e2e {distribution}, two", "e2e-two", {**one, "LAB_NAME": lab_name(distribution)}),))
 
 
-def drill(distribution: str) -> Stage:
-    """What measures, and so has the machine for itself."""
-    return Stage(f"drill {distribution}", "e2e-long", {"LAB_DISTRIBUTION": distribution})
+def everything() -> t.List[t.Sequence[t.Sequence[Stage]]]:
+    """The stages of ``make test-all``: groups of lanes, the lanes of a group side by side. What measures has the machine for itself."""
+    alone = (Stage("unit, every Python", "unit-all"), *ALONE[1:-1], Stage("integration", "integration", {"E2E_LONG": "1"}))
+    groups: t.List[t.Sequence[t.Sequence[Stage]]] = [(alone, (IMAGE, IMAGE_TRIXIE))]
+    for distribution in ("bookworm", "trixie"):
+        groups.append(halves(distribution, E2E_LONG="1"))
+        groups += [((Stage(f"{name} {distribution}", "e2e-long", {"LAB_DISTRIBUTION": distribution, "LONG": name}),),) for name in LONG_SCENARIOS]
+    return [*groups, ((DEMO,),)]
 
 
 class Suite:
@@ -149,15 +147,10 @@ def lab_down() -> None:
                            env=dict(os.environ, LAB_NAME=name))
 
 
-def table(outcomes: t.Sequence[Outcome]) -> t.List[str]:
-    """The summary, as a Markdown table."""
-    rows = [("stage", "result", "passed", "failed", "skipped", "time")]
-    for stage, count, seconds in ((outcome.stage, outcome.count, outcome.seconds) for outcome in outcomes):
-        rows.append((stage.name, "FAILED" if count.failed else "ok", str(count.passed), str(count.failed), str(count.skipped), clock(seconds)))
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return lines
+def row(outcome: Outcome) -> t.Tuple[str, ...]:
+    """How a stage ended, as the columns of the summary after its name."""
+    count = outcome.count
+    return ("FAILED" if count.failed else "ok", str(count.passed), str(count.failed), str(count.skipped), clock(outcome.seconds))
 
 
 def clock(seconds: float) -> str:
@@ -165,55 +158,24 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def answer(*argv: str) -> str:
-    """The first line of what a command says, or a dash."""
-    try:
-        lines = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT).stdout.strip().splitlines()
-    except (OSError, subprocess.TimeoutExpired):
-        lines = []
-    return lines[0] if lines else "-"
+def run_stages(suite: Suite, name: str, wanted: str) -> None:
+    """Run what a make target stands for; of ``make test-all`` the stages whose names match ``wanted``."""
+    if name == "e2e":
+        suite.side_by_side(*halves(os.environ.get("LAB_DISTRIBUTION") or "bookworm"))
+    elif name == "test":
+        suite.side_by_side(ALONE, (IMAGE,))
+        suite.side_by_side(*halves("bookworm"))
+    else:
+        for group in everything():
+            suite.side_by_side(*([stage for stage in lane if re.search(wanted, stage.name)] for lane in group))
 
 
-def record(outcomes: t.Sequence[Outcome], seconds: float) -> None:
-    """Write the result of ``make test-all`` to docs/tested.md."""
-    bin_dir = ROOT / ".venv" / "bin"
-    pythons = sorted((path.name[len(".venv-py"):] for path in ROOT.glob(".venv-py*")), key=lambda version: int(version.split(".")[1]))
-    changed = " with uncommitted changes" if answer("git", "status", "--porcelain", "--untracked-files=no") != "-" else ""
-    facts = [
-        ("commit", answer("git", "rev-parse", "--short", "HEAD") + changed),
-        ("machine", f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {Path('/etc/debian_version').read_text('ascii').strip()}"
-         if Path("/etc/debian_version").exists() else platform.platform()),
-        ("controller", answer(str(bin_dir / "ansible"), "--version")),
-        ("molecule", answer(str(bin_dir / "python"), "-c", "from importlib.metadata import version; print(version('molecule'))")),
-        ("Pythons of the unit tests", ", ".join(pythons)),
-        ("open-iscsi here", answer("dpkg-query", "-W", "-f", "${Version}", "open-iscsi")),
-        ("tgt here", answer("dpkg-query", "-W", "-f", "${Version}", "tgt")),
-    ]
-    text = [HEADER, "# What was tested", "", "Written by `make test-all`: its last result, whatever it was.", "",
-            f"Run of {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, {clock(seconds)} minutes.", ""]
-    text += [f"- {name}: {value}" for name, value in facts] + ["", *table(outcomes), ""]
-    TESTED.write_text("\n".join(text), "utf-8")
-    say(f"written to {TESTED.relative_to(ROOT)}")
-
-
-def main(name: str) -> int:
+def main(name: str, wanted: str = "") -> int:
     suite = Suite()
     began = time.monotonic()
-
     end_tidily_on_signals()
     try:
-        if name == "e2e":
-            suite.side_by_side(*halves(os.environ.get("LAB_DISTRIBUTION") or "bookworm"))
-        elif name == "test":
-            suite.side_by_side(ALONE, (IMAGE,))
-            suite.side_by_side(*halves("bookworm"))
-        else:
-            alone = (Stage("unit, every Python", "unit-all"), *ALONE[1:-1], Stage("integration", "integration", {"E2E_LONG": "1"}))
-            suite.side_by_side(alone, (IMAGE, IMAGE_TRIXIE))
-            for distribution in ("bookworm", "trixie"):
-                suite.side_by_side(*halves(distribution, E2E_LONG="1"))
-                suite.run(drill(distribution))
-            suite.run(DEMO)
+        run_stages(suite, name, wanted)
     except KeyboardInterrupt:
         say("interrupted")
         return 130
@@ -221,23 +183,24 @@ def main(name: str) -> int:
         suite.stop()
         if suite.used_lab:
             lab_down()
-    spent = time.monotonic() - began
     say("")
-    say("\n".join(table(suite.outcomes)))
-    say(f"\n{clock(spent)} minutes in all; the logs are in .cache/logs")
+    say("\n".join(tested.table(tested.COLUMNS, [(outcome.stage.name, *row(outcome)) for outcome in suite.outcomes])))
+    say(f"\n{clock(time.monotonic() - began)} minutes in all; the logs are in .cache/logs")
     for outcome in suite.outcomes:
         for failure in outcome.failures:
             say(f"failed: [{outcome.stage.name}] {failure}")
     if name == "test-all":
-        record(suite.outcomes, spent)
+        stages = [stage.name for group in everything() for lane in group for stage in lane if not stage.silent]
+        tested.write(stages, {outcome.stage.name: row(outcome) for outcome in suite.outcomes})
+        say(f"written to {tested.TESTED.relative_to(ROOT)}")
     total = Count()
     for outcome in suite.outcomes:
         total = total.plus(outcome.count)
     say(str(total))
-    return 1 if total.failed else 0
+    return 1 if total.failed or not suite.outcomes else 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["test"], ["test-all"], ["e2e"]):
-        sys.exit("usage: python tools/suite.py test | test-all | e2e")
-    sys.exit(main(sys.argv[1]))
+    if sys.argv[1:] not in (["test"], ["test-all"], ["e2e"]) and (sys.argv[1:2] != ["test-all"] or len(sys.argv) != 3):
+        sys.exit("usage: python tools/suite.py test | test-all [STAGES] | e2e, where STAGES is a pattern that the names of the stages are searched for")
+    sys.exit(main(*sys.argv[1:]))

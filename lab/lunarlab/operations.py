@@ -20,6 +20,9 @@ from lunarlab.hosts import HOSTS, NETWORKS, Host, host_variables, make_keys, wri
 from lunarlab.machine import Machine, Switch, describe_boot, wait_for_banner
 
 BOOT_SECONDS = 300.0
+#: what a host is asked once it lets in: to say when its boot has ended, or nothing, since after a power cut that may take another host
+_BOOTED = "systemctl is-system-running --wait || true"
+_AT_ONCE = "true"
 _T = t.TypeVar("_T")
 
 
@@ -163,16 +166,16 @@ class Lab:
     # --- one host ------------------------------------------------------------------------------------------------------
 
     def power(self, name: str, action: str) -> None:
-        """``off`` pulls the plug, ``on`` boots the same disk again, ``reset`` is the reset button; the last two wait for ssh."""
+        """``off`` pulls the plug, ``on`` boots the same disk again, ``reset`` is the reset button; the last two wait for ssh, not for the boot to end."""
         machine = self.machine(name)
         self._end_sessions([machine])
         if action == "off":
             machine.end()
         elif action == "reset" and machine.running():
             machine.ask("system_reset")
-            self._wait([machine])
+            self._wait([machine], then=_AT_ONCE)
         elif not machine.running():
-            self._start_again([machine], new_disk=False)
+            self._start_again([machine], new_disk=False, then=_AT_ONCE)
 
     def link(self, name: str, network: str, up: bool) -> None:
         """Pull or plug the cable of a host on a storage network."""
@@ -186,7 +189,7 @@ class Lab:
 
     # --- helpers -------------------------------------------------------------------------------------------------------
 
-    def _start_again(self, machines: t.Sequence[Machine], new_disk: bool) -> None:
+    def _start_again(self, machines: t.Sequence[Machine], new_disk: bool, then: str = _BOOTED) -> None:
         image, ports = images.ensure(), self.ports()
         accelerator = accel.choose()
         self._end(machines)
@@ -195,9 +198,9 @@ class Lab:
                 machine.new_disk(image)
             ports[machine.host.name] = machine.start(image, accelerator, os.environ.get("LAB_MEMORY") or "1024M")
         self._write_state(ports, accelerator)
-        self._wait(machines)
+        self._wait(machines, then)
 
-    def _wait(self, machines: t.Sequence[Machine]) -> None:
+    def _wait(self, machines: t.Sequence[Machine], then: str = _BOOTED) -> None:
         """Wait until all answer over ssh, saying every ten seconds that it goes on.
 
         :raises LabError: one does not in time.
@@ -206,7 +209,7 @@ class Lab:
         names = ", ".join(machine.host.name for machine in machines)
         say(f"waiting for {names} to boot ...")
         with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
-            jobs = {pool.submit(self._wait_one, machine, start + BOOT_SECONDS): machine for machine in machines}
+            jobs = {pool.submit(self._wait_one, machine, start + BOOT_SECONDS, then): machine for machine in machines}
             waiting = set(jobs)
             while waiting:
                 done, waiting = concurrent.futures.wait(waiting, timeout=10, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -216,9 +219,9 @@ class Lab:
                 if waiting and not done:
                     say(f"  still booting after {time.monotonic() - start:.0f} s: {', '.join(jobs[job].host.name for job in waiting)}")
 
-    def _wait_one(self, machine: Machine, deadline: float) -> None:
+    def _wait_one(self, machine: Machine, deadline: float, then: str) -> None:
         name = machine.host.name
-        if not wait_for_banner(self.ports()[name], deadline, machine.running) or not self._greet(name, "systemctl is-system-running --wait || true"):
+        if not wait_for_banner(self.ports()[name], deadline, machine.running) or not self._greet(name, then):
             raise LabError(f"{name} does not answer over ssh: read its console in {describe_boot(machine)}, then run 'make lab-down' and try again.")
 
     def _answers(self, name: str) -> bool:

@@ -110,7 +110,9 @@ options:
     description:
       - Settings of the discovery record itself, new or not, such as C(discovery.sendtargets.use_discoveryd) or, with O(type=isns),
         C(discovery.isns.discoveryd_poll_inval). What is not named stays as it is, and in a new record it is as C(iscsid.conf) says.
-      - C(iscsid) asks by itself where C(use_discoveryd) says so. It looks for such records only when it starts.
+      - C(iscsid) asks by itself where C(use_discoveryd) says so. It looks for such records only when it starts, and records no nodes.
+      - With an iSNS server, C(iscsid) registers under the name of the host's first address. Where no name server answers, it registers only if
+        C(/etc/hosts) has a name for that address as it writes it, such as C(::192.0.2.10).
       - Credentials may stand here or in O(auth), not in both.
     type: dict
   add:

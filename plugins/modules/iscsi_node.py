@@ -134,6 +134,9 @@ options:
     description:
       - A live session keeps the secrets and timers that it was made with. With V(false), sessions that differ from their record are only reported in
         RV(pending_relogin). With V(true), they are logged out and in again, one after the other, each under the same protection as O(state=logged_out).
+        Paths that are down come first, and a path that a multipath map stands on alone waits until another is back, at most for O(timeout).
+      - After a secret was rotated, this is for the day on which a connection breaks. C(iscsid) keeps the old secret for as long as a session lives, and
+        tries to come back with it.
       - Unless O(probe=none), the new login is tried first. Where it would fail, the session stays as it is, and the task fails as O(require) says.
     type: bool
     default: false

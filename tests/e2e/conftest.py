@@ -57,7 +57,7 @@ def reset(lab: t.Dict[str, t.Any]) -> Reset:
 def run_module(lab: t.Dict[str, t.Any], ansible_adhoc: t.Callable[..., t.Any]) -> RunModule:
     """Run a module of the collection on the initiator through pytest-ansible."""
 
-    def run(name: str, **options: t.Any) -> t.Dict[str, t.Any]:
+    def run(name: str, /, **options: t.Any) -> t.Dict[str, t.Any]:
         hosts = ansible_adhoc(inventory=lab["inventory"], host_pattern="initiator")
         return dict(getattr(hosts.all, f"lunar.iscsi.{name}")(**options)["initiator"])
 

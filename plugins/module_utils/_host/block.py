@@ -61,10 +61,12 @@ class Mount(t.NamedTuple):
     detail: str = ""
 
 
-def users_of(devices: t.Iterable[str], sys: str = "/sys", proc: str = "/proc", dev: str = "/dev", opened: bool = True) -> t.List[User]:
+def users_of(devices: t.Iterable[str], sys: str = "/sys", proc: str = "/proc", dev: str = "/dev", opened: bool = True,
+             back: t.Container[str] = ()) -> t.List[User]:
     """Everything that uses these block devices (``sdb`` or ``/dev/sdb``), their partitions and what is stacked on them.
 
-    ``opened`` also looks for processes that hold a device open and for an exclusive opener the kernel does not name.
+    ``opened`` also looks for processes that hold a device open and for an exclusive opener the kernel does not name. Paths of multipath maps that are
+    ``back`` by then (``sdc``) count as running.
     """
     names = [os.path.basename(device) for device in devices]
     mounts, swaps, loops = read_mounts(proc), _read_swaps(proc), _read_loops(sys)
@@ -72,7 +74,7 @@ def users_of(devices: t.Iterable[str], sys: str = "/sys", proc: str = "/proc", d
     found: t.Dict[User, None] = {}
     walked: t.Dict[str, None] = {}
     for name in names:
-        nodes, holders = _walk(name, names, sys)
+        nodes, holders = _walk(name, names, sys, back)
         users = [User(f"/dev/{held}", *_describe(holder, sys)) for held, holder in holders]
         for node in nodes:
             users += _uses(node, sys, mounts, swaps, loops, btrfs)
@@ -98,7 +100,7 @@ def maps_on(devices: t.Iterable[str], sys: str = "/sys") -> t.Dict[str, t.Tuple[
     return found
 
 
-def _walk(name: str, removed: t.Sequence[str], sys: str) -> t.Tuple[t.List[str], t.List[t.Tuple[str, str]]]:
+def _walk(name: str, removed: t.Sequence[str], sys: str, back: t.Container[str]) -> t.Tuple[t.List[str], t.List[t.Tuple[str, str]]]:
     """The devices that stand or fall with ``name`` (itself first), and the (device, holder) pairs that are uses."""
     nodes: t.Dict[str, None] = {}
     holders: t.Dict[t.Tuple[str, str], None] = {}
@@ -113,7 +115,7 @@ def _walk(name: str, removed: t.Sequence[str], sys: str) -> t.Tuple[t.List[str],
             uuid = _uuid(holder, sys)
             if uuid.startswith("mpath-"):
                 others = [path for path in list_dir(_node(sys, holder, "slaves")) if path not in removed]
-                if any(read_text(_node(sys, path, "device/state")) == "running" for path in others):
+                if any(path in back or read_text(_node(sys, path, "device/state")) == "running" for path in others):
                     continue  # the map lives on over another path
             elif not re.match(r"part\d+-mpath-", uuid):
                 holders[(node, holder)] = None
@@ -267,11 +269,13 @@ def flush_and_remove(
     deadline = clock() + timeout
     names = [os.path.basename(device) for device in devices]
     problems: t.List[Problem] = []
+    spared: t.Set[str] = set()  # what is not written through these goes through other paths
     for label, paths in maps_on(names, sys).items():
         left = [path for path in paths if path not in names and read_text(_node(sys, path, "device/state")) == "running"]
         if left:
             for path in (path for path in paths if path in names):
                 runner.run(["multipathd", "del", "path", path], timeout=max(1.0, deadline - clock()))
+                spared.add(path)
         else:
             if any(_running(path, sys) for path in paths):  # with no path left, writing out would wait for ever
                 problems += _flush(f"mapper/{label}", dev)
@@ -279,7 +283,7 @@ def flush_and_remove(
     for name in names:
         if _running(name, sys):
             problems += _flush(name, dev)
-        elif os.path.exists(_node(sys, name)):
+        elif os.path.exists(_node(sys, name)) and name not in spared:
             state = read_text(_node(sys, name, "device/state")) or "unknown"
             problems.append({"object": f"/dev/{name}", "what": f"is in state {state}: what was not yet written to it is lost", "remedy": ""})
         _delete(name, sys)

@@ -19,10 +19,10 @@ def disk_names(sessions: t.Iterable[Session]) -> t.List[str]:
     return [lun.name for session in sessions for lun in session.luns if lun.name is not None]
 
 
-def disk_users(sessions: t.Iterable[Session]) -> t.List[User]:
-    """Who would lose a disk if these sessions ended. A multipath map with another running path loses nothing."""
+def disk_users(sessions: t.Iterable[Session], back: t.Iterable[Session] = ()) -> t.List[User]:
+    """Who would lose a disk if these sessions ended, with those that are ``back`` by then up. A multipath map with another running path loses nothing."""
     names = disk_names(sessions)
-    return users_of(names) if names else []
+    return users_of(names, back=disk_names(back)) if names else []
 
 
 def refuse_if_used(sessions: t.Sequence[Session], users: t.Sequence[User]) -> None:

@@ -266,7 +266,7 @@ class PresentPlan:
             new = (self._fresh(answer.portal) if old is None else old).with_settings(self._given)
             if new != old:
                 yield record_step(f"record {called} at" if old is None else f"update {called} at", answer.portal.address, old, new,
-                                   write, answer.portal, new)
+                                  write, answer.portal, new)
 
     def _node_steps(self, key: NodeKey, asked: Portal) -> t.Iterator[Step]:
         known = self._database.find_node(key)
@@ -288,7 +288,7 @@ class PresentPlan:
                                   discovery=found_by, version=self._found.conf.version).with_settings({**self._told(key), **self._settings})
                 self._lists["added"].append(_entry(key))
                 yield record_step("record node", str(key), None, record,
-                                   "write_node", key, record, found_by)
+                                  "write_node", key, record, found_by)
             return
         old = self._database.nodes[known].record
         new = old.with_settings({**self._told(known), **self._settings}) if self._params["update"] else old

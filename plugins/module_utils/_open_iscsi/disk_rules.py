@@ -78,7 +78,7 @@ def parse_rules(text: str, path: str = RULES) -> t.List[Rule]:
                 rule = Rule(tuple(map(str, said["targets"])), settings)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise _damaged(path, number)
-            if not rule.targets or not all(name in ATTRIBUTES and type(value) is int for name, value in settings.items()):
+            if not rule.targets or not all(name in ATTRIBUTES and isinstance(value, int) and not isinstance(value, bool) for name, value in settings.items()):
                 raise _damaged(path, number)
             rules.append(rule)
     return rules

@@ -80,6 +80,8 @@ class Found:
     tried: t.Mapping[NodeKey, t.Optional[IscsiError]] = field(default_factory=dict)
     #: who would lose a disk if the sessions with these sids ended together; known of those the task may end
     users: t.Mapping[t.FrozenSet[int], t.Sequence[User]] = field(default_factory=dict)
+    #: sids of sessions that can be made anew only after others, whose paths their maps do not have now
+    last: t.FrozenSet[int] = frozenset()
 
 
 class NodeTask:
@@ -144,8 +146,10 @@ class NodeTask:
         if self._tried is None:
             self._tried = self._try(Found(database, conf, sessions, live)) if self._state in _MAKES and self._params["probe"] == "login" else {}
             self._failed.update({key: error.as_problem() for key, error in self._tried.items() if error is not None})
-        together = [ours] if self._state not in _MAKES else [[session] for session in ours] if self._params["relogin"] else []
-        return Found(database, conf, sessions, live, self._tried, {_sids(going): disk_users(going) for going in together})
+        if self._state not in _MAKES:
+            return Found(database, conf, sessions, live, self._tried, {_sids(ours): disk_users(ours)})
+        users, last = _users_one_by_one(ours) if self._params["relogin"] else ({}, frozenset())
+        return Found(database, conf, sessions, live, self._tried, users, last)
 
     def _covered(self, sessions: t.Sequence[Session]) -> t.List[Session]:
         return [session for session in sessions if any(node.covers(session.key) for node in self._nodes)]
@@ -258,7 +262,7 @@ class NodeTask:
         return pending
 
     def _relogin_steps(self, pending: t.Sequence[t.Tuple[NodeKey, Session, t.List[str]]], found: Found) -> t.Iterator[Step]:
-        for key, session, names in pending:
+        for key, session, names in sorted(pending, key=lambda one: one[1].sid in found.last):
             if key in self._failed:
                 continue  # the new login would fail, so the session stays as it is
             self._refuse_if_used([session], found)
@@ -346,7 +350,7 @@ class NodeTask:
             if damaged:
                 raise _not_repaired(damaged, found.database)
             self._require([self._path(key, None, found.sessions, done) for key in self._failed])
-            return dict(pending, problems=self._noticed + list(self._failed.values()))
+            return dict(pending, problems=self._noticed + list(self._failed.values()) + self._old_secrets(pending))
         records = self._records(found)
         paths = [self._path(key, record.new, found.sessions, done) for key, record in records.items()]
         leading = {(key.target, str(key.portal), key.iface) for key, record in records.items() if self._leading(record.new)}
@@ -357,12 +361,20 @@ class NodeTask:
         if any(path["verdict"] == "failed" for path in paths):
             self._require(paths, leading)
         ours = [session for session in found.sessions if any(session.belongs_to(key) for key in records)]
-        problems = self._noticed + [self._failed[key] for key in records if key in self._failed]
+        problems = self._noticed + [self._failed[key] for key in records if key in self._failed] + _stuck(ours) + self._old_secrets(pending)
         if done and self._logged_in and self._params["scan"] != "manual":
             attached = wait_for_disks(lambda: [again for again in read_sessions() if again.sid in {one.sid for one in ours}],
                                       timeout=self._left(), runner=self._iscsiadm.runner)
             return dict(pending, paths=paths, disks=[disk.as_fact() for disk in attached.disks], problems=problems + list(attached.problems))
         return dict(pending, paths=paths, disks=[disk.as_fact() for disk in read_disks(ours)], problems=problems)
+
+    def _old_secrets(self, pending: t.Mapping[str, t.Any]) -> t.List[t.Dict[str, str]]:
+        """What is to be said of sessions that iscsid holds with another account than is recorded, where they are to stay."""
+        return [] if self._params["relogin"] else [
+            {"object": f"session {one['sid']} of {one['target']} at {one['portal']}",
+             "what": "was made with another account or secret than is recorded, and when its connection breaks, iscsid tries to come back with that one",
+             "remedy": "Say relogin: true, while the target takes the recorded one and the other paths are up"}
+            for one in pending["pending_relogin"] if any(name.startswith("node.session.auth.") for name in one["differs"])]
 
     def _path(self, key: NodeKey, record: t.Optional[Record], sessions: t.Sequence[Session], done: bool) -> t.Dict[str, t.Any]:
         path: t.Dict[str, t.Any] = {
@@ -428,6 +440,20 @@ def _lacks_session(key: NodeKey, record: Record, sessions: t.Sequence[Session]) 
 
 def _sids(sessions: t.Iterable[Session]) -> t.FrozenSet[int]:
     return frozenset(session.sid for session in sessions)
+
+
+def _users_one_by_one(sessions: t.Sequence[Session]) -> t.Tuple[t.Dict[t.FrozenSet[int], t.Sequence[User]], t.FrozenSet[int]]:
+    """Who would lose a disk if each session ended alone, those that nobody needs now being up again; and the sids of those that have to wait for that."""
+    needed = [session for session in sessions if disk_users([session])]
+    idle = [session for session in sessions if session not in needed]
+    return {_sids([session]): disk_users([session], idle) if session in needed else [] for session in sessions}, _sids(needed)
+
+
+def _stuck(sessions: t.Sequence[Session]) -> t.List[t.Dict[str, str]]:
+    """What is to be said of sessions that are there and not logged in."""
+    return [{"object": f"session {session.sid} of {session.key}", "what": f"is not logged in now (the kernel says {session.state})",
+             "remedy": "iscsid tries again and again; journalctl -u iscsid says what stands in its way"}
+            for session in sessions if session.state is not None and not session.logged_in]
 
 
 def _changed(old: Record, new: Record) -> t.List[str]:

@@ -301,14 +301,14 @@ def test_a_chap_entry_is_written_and_compared(machine: Machine) -> None:
     assert machine.adapter.chap == {4: (LOCAL, "host1", ANOTHER)}
     assert result["host"]["chap"] == [{"index": 4, "type": "local", "username": "host1"}]
     machine.calls()
-    assert run(machine, **dict(chap(index=4, password=ANOTHER), secrets_in_arguments=False))["changed"] is False  # nothing is written
+    assert run(machine, **{**chap(index=4, password=ANOTHER), "secrets_in_arguments": False})["changed"] is False  # nothing is written
     assert machine.calls() == [SHOW] * 3
 
 
 def test_without_consent_no_secret_is_an_argument(machine: Machine) -> None:
     for check in (True, False):
         with pytest.raises(InputError, match="CHAP entry local host1: has to be written, and iscsiadm takes its secret only as an argument") as caught:
-            bring_about(task(machine, **dict(chap(), secrets_in_arguments=False)), check)
+            bring_about(task(machine, **{**chap(), "secrets_in_arguments": False}), check)
         assert SECRET not in json.dumps(caught.value.fields())
     assert machine.calls() == [SHOW, SHOW]
 

@@ -43,7 +43,7 @@ class Host:
             (root / "sys" / folder).mkdir(parents=True)
         self._holder: t.Optional[subprocess.Popen[bytes]] = None
 
-    def session(self, sid: int, target: str, disks: t.Mapping[str, int] = {}, counts: bool = True) -> None:
+    def session(self, sid: int, target: str, disks: t.Optional[t.Mapping[str, int]] = None, counts: bool = True) -> None:
         """A session to ``target`` with disks (name -> LUN), as iscsi_tcp and sd show them; one that does not count gives iscsid no counters."""
         host = sid + 1
         self.tree.session(sid, host, target)
@@ -61,7 +61,7 @@ class Host:
         self.tree.link(f"{folder}/iscsi_host/host{host}", f"/sys/class/iscsi_host/host{host}")
         if counts:
             self.tree.attributes(f"{folder}/session{sid}/iscsi_session/session{sid}", counts="")
-        for disk, lun in disks.items():
+        for disk, lun in (disks or {}).items():
             minor = 16 * (ord(disk[-1]) - ord("a"))
             device = self.tree.lun(sid, host, lun, disk, f"8:{minor}", timeout=30, queue_depth=32, uevent="DEVTYPE=scsi_device")
             self.tree.attributes(f"{device}/scsi_disk/{host}:0:0:{lun}", max_retries=5)
@@ -70,8 +70,8 @@ class Host:
             self.tree.link(f"{device}/block/{disk}/subsystem", "/sys/class/block")
 
     def prepare(self, sid: int, target: str) -> None:
-        """A session that comes up when iscsid is asked for a login to the target."""
-        self.session(sid, target)
+        """A session that comes up, with a disk, when iscsid is asked for a login to the target."""
+        self.session(sid, target, {f"sd{chr(96 + sid)}": 0})
         folder = self.root / "sys/prepared" / target
         folder.mkdir(parents=True)
         for link in (self.root / f"sys/class/iscsi_session/session{sid}", self.root / f"sys/class/iscsi_connection/connection{sid}:0"):

@@ -4,8 +4,8 @@
 """Stands in for a kernel with iSCSI sessions and for iscsid, for the real iscsiadm and the real udevadm.
 
 Runs as root in a mount and a network namespace of its own: ROOT/sys, ROOT/etc/iscsi and ROOT/etc/udev/rules.d are put over the machine's own, /run
-and /dev are new. It answers on iscsid's abstract socket (usr/mgmt_ipc.h) with counters, logins and log-outs, and lets a disk go whose ``delete`` is written,
-until its standard input ends. A login brings up the session that is prepared for the target in /sys/prepared.
+and /dev are new. It answers on iscsid's abstract socket (usr/mgmt_ipc.h) with counters, logins, log-outs and the initiator's name, and lets a disk go
+whose ``delete`` is written, until its standard input ends. A login brings up the session that is prepared for the target in /sys/prepared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 import typing as t
 from pathlib import Path
 
-CONFIG, STATS, LOGOUT, LOGIN = 10, 7, 2, 1
+CONFIG, INITIATOR_NAME, STATS, LOGOUT, LOGIN = 10, 8, 7, 2, 1
 SESSION_NOT_FOUND = 2
 LOGIN_FAILED = 5
 LONGER_THAN_ANY_ANSWER = 65536
@@ -63,14 +63,14 @@ def log_out(sid: int) -> int:
 
 
 def log_in(connection: socket.socket) -> int:
-    """The record of the node is in the request, with the target's name somewhere in it (struct node_rec)."""
-    record = b""
-    connection.settimeout(0.5)
+    """The record of the node is in the request, with the target's name somewhere in it (struct node_rec); what follows is read by the caller."""
+    record, name = b"", None
+    connection.settimeout(5)
     with contextlib.suppress(socket.timeout):
-        while part := connection.recv(65536):
+        while name is None and (part := connection.recv(65536)):
             record += part
+            name = re.search(rb"iqn\.2026-11\.org\.example:[a-z]+(?=\0)", record)
     connection.settimeout(None)
-    name = re.search(rb"iqn\.2026-11\.org\.example:[a-z]+(?=\0)", record)
     prepared = Path("/sys/prepared") / (name.group(0).decode() if name else "nothing")
     if not prepared.exists():
         return LOGIN_FAILED
@@ -95,6 +95,8 @@ def answer(connection: socket.socket) -> None:
             code = log_in(connection)
         elif command == CONFIG:
             body = b"/etc/iscsi/iscsid.conf"
+        elif command == INITIATOR_NAME:
+            body = b"iqn.2026-11.org.example:witness"
         try:
             connection.sendall((struct.pack("=ii", command, code) + body).ljust(LONGER_THAN_ANY_ANSWER, b"\0"))
             while connection.recv(65536):

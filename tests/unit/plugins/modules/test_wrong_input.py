@@ -278,7 +278,8 @@ def _tgt_target(stage: Stage) -> None:
               "allow": {"addresses": ["192.0.2.0/24"], "initiators": [THREE]}, "parameters": {"MaxConnections": 1},
               "accounts": {"incoming": [account], "outgoing": {"username": "array", "password": "plain-secret-of-array"}}}
     stage.right = {**target, "save_folder": str(conf)}
-    stage.instead = {"targets": {"targets": [dict(target, name=TWO)], "save_folder": str(conf)}}
+    another = {"lun": 1, "backing_store": str(stage.folder / "another"), "size": "1MiB", "create": True}
+    stage.instead = {"targets": {"targets": [dict(target, name=TWO, luns=[another])], "save_folder": str(conf)}}
     stage.bounded = True
 
 

@@ -138,6 +138,7 @@ def test_what_stands_on_a_map_uses_its_last_paths(tree: Tree) -> None:
     assert users(tree, "sda") == [], "the map lives on over sdb"
     tree.attributes(disk("sdb"), state="transport-offline")
     assert users(tree, "sda") == said, "sdb is no path that would keep it alive"
+    assert users_of(["sda"], tree.sys, tree.proc, tree.dev, back=["sdb"]) == [], "unless it is back by then"
 
 
 def process(tree: Tree, pid: int, comm: str, opened: str, space: str = "mnt:[1]", mountinfo: str = "") -> None:
@@ -268,6 +269,12 @@ def test_a_lost_disk_is_not_flushed_and_that_is_told(tree: Tree, flushed: t.List
     (problem,) = Host(tree).remove("sda")
     assert problem["what"] == "is in state transport-offline: what was not yet written to it is lost"
     assert flushed == []
+
+
+def test_a_lost_path_of_a_map_that_lives_on_loses_nothing(tree: Tree, flushed: t.List[str]) -> None:
+    add_map(tree)
+    tree.attributes(disk("sda"), state="transport-offline")
+    assert Host(tree).remove("sda") == []
 
 
 def test_a_disk_that_does_not_go_is_an_error(tree: Tree, flushed: t.List[str]) -> None:

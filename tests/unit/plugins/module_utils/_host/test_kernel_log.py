@@ -39,7 +39,7 @@ def device() -> t.Iterator[t.Tuple[t.Callable[[bytes], None], t.Callable[[], byt
     """Records in, records out, one at a time, as the device does."""
     inside, outside = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     outside.setblocking(False)
-    yield lambda record: inside.sendall(record), lambda: os.read(outside.fileno(), 8192)
+    yield inside.sendall, lambda: os.read(outside.fileno(), 8192)
     inside.close()
     outside.close()
 

@@ -51,7 +51,7 @@ def test_nothing_is_active_or_open_without_a_device_mapper(report: t.Callable[[s
 
 
 @pytest.mark.parametrize("active, opened, seen", [("active", "open", (True, True)), ("active", "", (True, False)), ("", "unknown", (False, False)),
-                                                   ("1", "1", (True, True)), ("0", "-1", (False, False))])
+                                                  ("1", "1", (True, True)), ("0", "-1", (False, False))])
 def test_states_as_the_source_of_lvm_writes_them(active: str, opened: str, seen: t.Tuple[bool, bool]) -> None:
     given = recorded("2.03.31", "whole")
     text = given.stdout.replace('"lv_active":"unknown"', f'"lv_active":"{active}"').replace('"lv_device_open":"unknown"', f'"lv_device_open":"{opened}"')

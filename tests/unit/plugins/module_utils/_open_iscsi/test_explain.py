@@ -51,7 +51,7 @@ class TestLog:
         assert list(found) == [3]
         assert [(event.cid, event.number, event.name, event.given_up) for event in found[3]] == [
             (0, None, None, False), (0, 1022, "ISCSI_ERR_NOP_TIMEDOUT", False), (None, None, None, True)]
-        assert [str(event.meaning).split(":")[0] for event in found[3]] == [
+        assert [str(event.meaning).split(":", maxsplit=1)[0] for event in found[3]] == [
             "the target did not answer a ping within noop_out_timeout", "the target did not answer a ping within noop_out_timeout",
             "the time for making the session again (recovery_tmo) was over"]
 

@@ -100,7 +100,6 @@ class TestBoundNodes:
         made = plan(held(ON_SAN0, NodeKey(TWO, B)), state="absent", force=True)
         assert words(made) == [f"forget node {ON_SAN0}", "forget iface san0"]
 
-
     def test_damaged_ones_are_bound_too(self) -> None:
         db = database(ifaces={"san0": "tcp"}, damaged={ON_SAN0: "node.startup = a"})
         with pytest.raises(InUseError) as caught:

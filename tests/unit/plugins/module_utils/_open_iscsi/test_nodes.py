@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
@@ -161,6 +162,30 @@ class TestPendingRelogin:
         with pytest.raises(InUseError, match="/srv"):
             plan(database(self.KNOWN), [session(1, ONE, A, disk="sda")], self.live(recovery_tmo="5"), users, relogin=True)
 
+    def test_a_path_that_a_map_stands_on_alone_comes_last(self) -> None:
+        live = {sid: Live({"recovery_tmo": "5"}) for sid in (1, 2)}
+        found = Found(database(node(ONE, A), node(ONE, B)), conf(), [session(1, ONE, A), session(2, ONE, B)], live, {}, {}, frozenset({1}))
+        made = NodeTask(node_params(relogin=True)).plan(found)
+        assert words(made) == [f"log out and in again {ONE} at {B} (session 2)", f"log out and in again {ONE} at {A} (session 1)"]
+
+
+class TestOneByOne:
+    def users(self, monkeypatch: pytest.MonkeyPatch, needed: t.Container[int], still: t.Container[int]) -> t.Any:
+        def users(going: t.Sequence[t.Any], back: t.Sequence[t.Any] = ()) -> t.List[User]:
+            return [User("/dev/dm-0", "mount", "/srv")] if going[0].sid in (still if back else needed) else []
+        monkeypatch.setattr(nodes, "disk_users", users)
+        return nodes._users_one_by_one([session(1, ONE, A), session(2, ONE, B)])
+
+    def test_one_that_is_needed_until_the_other_is_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.users(monkeypatch, {1}, ()) == ({frozenset({1}): [], frozenset({2}): []}, {1})
+
+    def test_one_that_is_needed_though_the_other_is_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        users, last = self.users(monkeypatch, {1}, {1})
+        assert [str(user) for user in users[frozenset({1})]] == ["/dev/dm-0 mounted on /srv"] and last == {1}
+
+    def test_none_is_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.users(monkeypatch, (), ()) == ({frozenset({1}): [], frozenset({2}): []}, frozenset())
+
 
 class FakeHost:
     """One node with one session; a login comes to what ``fails`` says. Stands in for what the task would do to this machine."""
@@ -172,7 +197,8 @@ class FakeHost:
         self.done: t.List[str] = []
         for name, stand_in in {
             "locate": lambda root: database().location, "read_database": lambda location: database(self.record), "read_host_conf": lambda root: conf(),
-            "read_sessions": lambda: list(self.sessions), "read_live": lambda sid, mapped: self.live.get(sid, Live({})), "disk_users": lambda going: [],
+            "read_sessions": lambda: list(self.sessions), "read_live": lambda sid, mapped: self.live.get(sid, Live({})),
+            "disk_users": lambda going, back=(): [],
             "detach": self.detach, "try_logins": self.try_logins, "Iscsiadm": lambda runner: self, "Runner": lambda: None,
             "wait_for_disks": lambda read, **_given: Attached([], []), "read_disks": lambda sessions: [],
         }.items():
@@ -212,6 +238,7 @@ class TestRelogin:
     def test_without_relogin_it_is_pending(self, host: FakeHost, state: str) -> None:
         result = host.run(state=state)
         assert not result["changed"] and [entry["sid"] for entry in result["pending_relogin"]] == [1] and "log out" not in host.done
+        assert [(problem["object"], "relogin: true" in problem["remedy"]) for problem in result["problems"]] == [(f"session 1 of {ONE} at {A}", True)]
 
     @pytest.mark.parametrize("check_mode", [False, True])
     def test_a_login_that_would_fail_leaves_the_session_alone(self, host: FakeHost, state: str, check_mode: bool) -> None:
@@ -224,6 +251,15 @@ class TestRelogin:
         host.login_fails = True
         with pytest.raises(LoginError, match="authentication failed"):
             host.run(state=state, relogin=True)
+
+
+class TestStuck:
+    @pytest.mark.parametrize(("state", "said"), [("LOGGED_IN", 0), ("FREE", 1), ("FAILED", 1)])
+    def test_a_session_that_lost_its_connection_is_told(self, monkeypatch: pytest.MonkeyPatch, state: str, said: int) -> None:
+        host = FakeHost(monkeypatch, node(ONE, A), {})
+        host.sessions = [dataclasses.replace(session(1, ONE, A), state=state)]
+        problems = host.run(state="logged_in")["problems"]
+        assert [(one["object"], state in one["what"]) for one in problems] == [(f"session 1 of {ONE} at {A}", True)] * said
 
 
 class TestGone:
