@@ -72,7 +72,7 @@ e2e: setup ## the scenarios on hosts of the lab, in two halves side by side
 	@$(RUN) tools/suite.py e2e
 e2e-one e2e-two: setup
 	@$(RUN) tools/stages.py $@
-e2e-long: setup ## a boot from iSCSI, and the drill and the gateways to Gluster, which measure: a quarter of an hour and more
+e2e-long: setup ## a boot from iSCSI, the drill, the gateways to Gluster, power cuts over LVM: a quarter of an hour and more each; LONG=drill for one
 	@$(RUN) tools/stages.py $@
 
 ##@ The rest

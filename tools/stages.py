@@ -25,7 +25,7 @@ USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / 
 #: scenarios on the second set of hosts
 SECOND_HALF = ("failover",)
 #: scenarios that only make test-all runs
-LONG_SCENARIOS = ("boot", "drill", "gluster")
+LONG_SCENARIOS = ("boot", "drill", "gluster", "lvm")
 
 
 def copy_collection(stage: str) -> Path:

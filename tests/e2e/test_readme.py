@@ -385,6 +385,49 @@ def an_image(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) 
     assert play(text, lab, folder) == 0
 
 
+def a_volume_group(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, RHELN1)
+    install(shell)
+    # made by hand and taken out of use again; the system is not to activate it by itself when its disk comes back
+    shell("initiator", f"""set -e
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy lvm2 >/dev/null
+        iscsiadm -m node -o new -T {RHELN1} -p 192.168.56.101:3260,1 >/dev/null
+        iscsiadm -m node -T {RHELN1} --login >/dev/null
+        udevadm settle
+        disk=$(readlink -f /dev/disk/by-path/*{RHELN1}-lun-1)
+        vgcreate --setautoactivation n xenGuests "$disk"
+        lvcreate --yes --size 16M --name noc1 xenGuests
+        mkfs.ext4 -q /dev/xenGuests/noc1
+        vgchange -an xenGuests
+        iscsiadm -m node -T {RHELN1} --logout >/dev/null
+        mkdir -p /srv/noc1""")
+    assert "xenGuests" not in shell("initiator", "vgs 2>/dev/null")
+    before, end = text.rsplit("\n- name:", 1)
+    state = "lvs --noheadings --options lv_full_name,lv_active xenGuests"
+    assert play(before, lab, folder) == 2  # logged in, activated
+    assert shell("initiator", state).split() == ["xenGuests/noc1", "active"]
+    assert play(before, lab, folder) == 0
+    shell("initiator", "mount /dev/xenGuests/noc1 /srv/noc1")
+    with pytest.raises(pytest.fail.Exception, match="xenGuests.*mounted on /srv/noc1"):
+        play("- name:" + end, lab, folder)
+    assert shell("initiator", "findmnt --noheadings --output SOURCE --mountpoint /srv/noc1") == "/dev/mapper/xenGuests-noc1\n"
+    assert shell("initiator", state).split() == ["xenGuests/noc1", "active"]
+    shell("initiator", "umount /srv/noc1")
+    assert play("- name:" + end, lab, folder) == 1
+    assert shell("initiator", state).split() == ["xenGuests/noc1"]
+    assert play("- name:" + end, lab, folder) == 0
+
+
+def a_volume_from_nothing(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, DISK1)
+    assert play(text, lab, folder) > 0
+    assert shell("initiator", "findmnt --noheadings --output SOURCE,FSTYPE --mountpoint /srv/www").split() == ["/dev/mapper/data-www", "ext4"]
+    assert shell("initiator", "lvs --noheadings --units m --options lv_name,lv_size,lv_tags data").split() == ["www", "32.00m"]
+    assert shell("initiator", "lsblk --noheadings --output TRAN $(pvs --noheadings --options pv_name --select vg_name=data)").split() == ["iscsi"]
+    assert "enabled" in shell("initiator", "systemctl is-enabled blk-availability.service")
+    assert play(text, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -406,7 +449,9 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "roles/boot/README.md 1": a_root_disk,
     "roles/boot/README.md 2": the_end_of_an_installation,
     "roles/boot/README.md 3": an_image,
+    "README.md 13": a_volume_group,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
+    "roles/lvm/README.md 1": a_volume_from_nothing,
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,
     "roles/gluster_target/README.md 2": through_all_gateways,

@@ -30,7 +30,8 @@ ROLES = sorted(path.parent.parent.name for path in (ROOT / "roles").glob("*/meta
 NODES = [{"target": "iqn.2003-01.org.example:a", "portals": ["10.0.0.1:3260,1"], "ifaces": ["default"]}]
 LUN = {"tag": 1, "lun": 0, "wwid": "360014059ca317516a69465c883a29603"}
 GIVEN: t.Dict[str, t.Any] = {"vault_disc": "aaaaaaaaaaaa", "vault_disc_in": "bbbbbbbbbbbb", "vault_chap": "cccccccccccc", "vault_chap_in": "dddddddddddd",
-                             "found": {"nodes": NODES}, "attached": {"disks": [], "paths": []}, "iscsi": {"nodes": NODES, "sessions": [], "disks": []},
+                             "found": {"nodes": NODES}, "attached": {"disks": [], "paths": []}, "initiator_attached": {"disks": []},
+                             "iscsi": {"nodes": NODES, "sessions": [], "disks": []},
                              "groups": {"arrays": ["array1"]}, "boot": {"nodes": NODES}, "image": {"boot_nodes": NODES},
                              "hostvars": {"host2": {"lvm": {"groups": []}},
                                           "array1": {"lio_target_luns": {"iqn.2026-11.org.example:array1": [LUN]},
@@ -165,7 +166,8 @@ def test_a_wrong_example_would_be_noticed() -> None:
         check(module_spec("lunar.iscsi.iscsi_discovery"), {"portal": ["192.168.56.101"]}, "iscsi_discovery")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/failover_drill.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/failover_drill.md", "docs/attach_and_detach.md",
+                                  "docs/rescan_fleet.md"])
 def test_links_lead_somewhere(page: str) -> None:
     source = ROOT / page
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", source.read_text("utf-8")) if "://" not in link]

@@ -20,6 +20,8 @@ import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner
 
+from .role_host import RoleHost
+
 HERE = Path(__file__).parent
 NAME = "lunar_test"
 
@@ -162,3 +164,13 @@ def kernel(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> t.
         for name in list(made.loops):
             with contextlib.suppress(AssertionError):
                 made.detach(name)
+
+
+@pytest.fixture
+def host(tmp_path: Path, library: Path) -> t.Iterator[RoleHost]:
+    made = RoleHost(tmp_path / "host", library)
+    try:
+        made.boot()
+        yield made
+    finally:
+        made.end()
