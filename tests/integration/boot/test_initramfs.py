@@ -22,6 +22,7 @@ KERNEL = "6.1.0-test-amd64"
 WANTED = ["virtio_net", "iscsi_ibft", "sd_mod", "ext4"]
 TARGET = "ISCSI_TARGET_NAME=iqn.2026-11.org.example:one\nISCSI_TARGET_IP=192.0.2.1\nISCSI_PASSWORD=plain-secret-1\n"
 
+
 @pytest.fixture
 def ready(system: System) -> System:
     """What the role writes: the target, and the driver of the NIC; a small initramfs, so that a test takes seconds."""

@@ -213,7 +213,7 @@ def test_a_power_cut_after_each_change(state: str, changes: int, host: RoleHost)
         group: Entry = {"name": "data", "create": True, "devices": [host.disks["a"]], "volumes": [volume("www")]}
         if state == "inactive":
             play(host, group)
-        done = ansible(host, [dict(group, state=state)], **dict(cut, E2E_CUT_AFTER=str(after)))
+        done = ansible(host, [dict(group, state=state)], **{**cut, "E2E_CUT_AFTER": str(after)})
         assert done.returncode == 75, done.stdout + done.stderr
         host.power_cut()
         host.boot()
@@ -223,5 +223,5 @@ def test_a_power_cut_after_each_change(state: str, changes: int, host: RoleHost)
         shown = host.said("lvs --noheadings --options lv_active,lv_tags data; findmnt --noheadings --output SOURCE --mountpoint /srv/www || true").split()
         assert shown == (["active", "/dev/mapper/data-www"] if state == "active" else []), f"after {after}, then {again} changes"
         assert host.said("cat /etc/fstab").count("/srv/www") == (state == "active")
-    done = ansible(host, [dict(group, state=state)], **dict(cut, E2E_CUT_AFTER=str(changes + 1)))
+    done = ansible(host, [dict(group, state=state)], **{**cut, "E2E_CUT_AFTER": str(changes + 1)})
     assert done.returncode == 0

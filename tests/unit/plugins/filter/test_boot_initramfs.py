@@ -23,12 +23,12 @@ NIC = {"interface": "ens17", "mac": "52:54:00:00:00:01", "drivers": ["virtio_net
 CHAP = {"username": "me", "password": "plain-secret-1", "username_in": "array", "password_in": "plain-secret-2"}
 
 
-def tools(nodes: t.Any = NODES, **more: t.Any) -> t.Dict[str, t.Any]:
-    return boot_initramfs(nodes, **{"generator": "initramfs-tools", "nics": [NIC], "initiator_name": HOST, **more})
+def tools(nodes: t.Any = None, **more: t.Any) -> t.Dict[str, t.Any]:
+    return boot_initramfs(NODES if nodes is None else nodes, **{"generator": "initramfs-tools", "nics": [NIC], "initiator_name": HOST, **more})
 
 
-def dracut(nodes: t.Any = NODES, **more: t.Any) -> t.List[str]:
-    made = boot_initramfs(nodes, **{"generator": "dracut", "nics": [NIC], "initiator_name": HOST, **more})
+def dracut(nodes: t.Any = None, **more: t.Any) -> t.List[str]:
+    made = boot_initramfs(NODES if nodes is None else nodes, **{"generator": "dracut", "nics": [NIC], "initiator_name": HOST, **more})
     assert (made["target_file"], made["conf_file"]) == ("", "")
     return t.cast(t.List[str], made["words"])
 
