@@ -300,6 +300,39 @@ def what_it_booted_from(text: str, lab: t.Mapping[str, t.Any], shell: Shell, fol
     assert play(text, lab, folder) == 0
 
 
+def a_volume_group(text: str, lab: t.Mapping[str, t.Any], shell: Shell, folder: Path) -> None:
+    serve(shell, RHELN1)
+    install(shell)
+    # made by hand and taken out of use again; the system is not to activate it by itself when its disk comes back
+    shell("initiator", f"""set -e
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy lvm2 >/dev/null
+        iscsiadm -m node -o new -T {RHELN1} -p 192.168.56.101:3260,1 >/dev/null
+        iscsiadm -m node -T {RHELN1} --login >/dev/null
+        udevadm settle
+        disk=$(readlink -f /dev/disk/by-path/*{RHELN1}-lun-1)
+        vgcreate --setautoactivation n xenGuests "$disk"
+        lvcreate --yes --size 16M --name noc1 xenGuests
+        mkfs.ext4 -q /dev/xenGuests/noc1
+        vgchange -an xenGuests
+        iscsiadm -m node -T {RHELN1} --logout >/dev/null
+        mkdir -p /srv/noc1""")
+    assert "xenGuests" not in shell("initiator", "vgs 2>/dev/null")
+    before, end = text.rsplit("\n- name:", 1)
+    state = "lvs --noheadings --options lv_full_name,lv_active xenGuests"
+    assert play(before, lab, folder) == 2  # logged in, activated
+    assert shell("initiator", state).split() == ["xenGuests/noc1", "active"]
+    assert play(before, lab, folder) == 0
+    shell("initiator", "mount /dev/xenGuests/noc1 /srv/noc1")
+    with pytest.raises(pytest.fail.Exception, match="xenGuests.*mounted on /srv/noc1"):
+        play("- name:" + end, lab, folder)
+    assert shell("initiator", "findmnt --noheadings --output SOURCE --mountpoint /srv/noc1") == "/dev/mapper/xenGuests-noc1\n"
+    assert shell("initiator", state).split() == ["xenGuests/noc1", "active"]
+    shell("initiator", "umount /srv/noc1")
+    assert play("- name:" + end, lab, folder) == 1
+    assert shell("initiator", state).split() == ["xenGuests/noc1"]
+    assert play("- name:" + end, lab, folder) == 0
+
+
 def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
@@ -317,6 +350,7 @@ WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], 
     "README.md 9": new_defaults,
     "README.md 10": no_adapter,
     "README.md 11": what_it_booted_from,
+    "README.md 12": a_volume_group,
     "roles/initiator/README.md 1": functools.partial(role, target=DISK1, sessions=1),
     "roles/multipath_failover/README.md 1": failover,
     "roles/gluster_target/README.md 1": a_gateway,
