@@ -66,7 +66,7 @@ def facts() -> t.List[t.Tuple[str, str]]:
 
 def write(stages: t.Sequence[str], ran: t.Mapping[str, Row]) -> None:
     """Write how the stages that ``ran`` ended; of the other ``stages`` what is known stays, of a stage that is no more it goes."""
-    changed = " and changes" if answer("git", "status", "--porcelain", "--untracked-files=no") != "-" else ""
+    changed = " and changes" if answer("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/tested.md") != "-" else ""
     when = (answer("git", "rev-parse", "--short", "HEAD") + changed, f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC")
     known = rows_of(TESTED.read_text("utf-8")) if TESTED.exists() else {}
     rows = [(stage, *(ran[stage] + when if stage in ran else known.get(stage, NEVER))) for stage in stages]
