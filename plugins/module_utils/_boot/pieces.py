@@ -27,9 +27,11 @@ _COPIES: t.Mapping[str, t.Mapping[str, str]] = {
 _NEEDED: t.Mapping[str, t.Sequence[str]] = {INITRAMFS_TOOLS: ("scripts/local-top/iscsi", "sbin/iscsistart"), DRACUT: ("sbin/iscsiroot",)}
 #: dracut takes what its version uses: the tools of a whole initiator, or the one made for the purpose
 _EITHER: t.Mapping[str, t.Sequence[t.Sequence[str]]] = {INITRAMFS_TOOLS: (), DRACUT: (("sbin/iscsistart",), ("sbin/iscsiadm", "sbin/iscsid"))}
-_PROGRAMS: t.Mapping[str, t.Sequence[str]] = {
-    INITRAMFS_TOOLS: ("/usr/sbin/mkinitramfs",), DRACUT: ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut"),
-}
+#: in this order: where dracut has taken the place of Debian's initramfs-tools, initramfs-tools-core with mkinitramfs may stay
+_PROGRAMS: t.Sequence[t.Tuple[str, t.Sequence[str]]] = (
+    (INITRAMFS_TOOLS, ("/usr/sbin/update-initramfs",)), (DRACUT, ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")),
+    (INITRAMFS_TOOLS, ("/usr/sbin/mkinitramfs",)),
+)
 _CMDLINE = re.compile(r"etc/(cmdline|cmdline\.d/.+\.conf)")
 MODULES = ("iscsi_tcp",)
 
@@ -92,7 +94,7 @@ def shown(word: str) -> str:
 
 def find_generator(root: str, asked: str = "auto") -> str:
     """The tool that makes initramfs images in the system at ``root``, the one asked for or the first that is there; ``HostError`` where there is none."""
-    for name, programs in _PROGRAMS.items():
+    for name, programs in _PROGRAMS:
         if asked in ("auto", name) and any(os.path.exists(under_root(root, program)) for program in programs):
             return name
     none = "neither initramfs-tools nor dracut" if asked == "auto" else f"no {asked}"

@@ -103,6 +103,6 @@ class System:
 @pytest.fixture
 def system(tmp_path: Path) -> System:
     if os.geteuid() != 0 or not shutil.which("gcc") or not os.path.exists("/sbin/iscsistart"):
-        pytest.skip("needs root, gcc and open-iscsi")
+        pytest.fail("needs root, gcc and open-iscsi: see requirements/debian.txt")
     (tmp_path / "build").mkdir()
     return System(tmp_path / "root", tmp_path / "build")

@@ -27,7 +27,7 @@ TARGET = "ISCSI_TARGET_NAME=iqn.2026-11.org.example:one\nISCSI_TARGET_IP=192.0.2
 def ready(system: System) -> System:
     """What the role writes: the target, and the driver of the NIC; a small initramfs, so that a test takes seconds."""
     if not shutil.which("mkinitramfs", path="/usr/sbin"):
-        pytest.skip("needs initramfs-tools")
+        pytest.fail("needs initramfs-tools: see requirements/debian.txt")
     (system.root / "etc/iscsi/iscsi.initramfs").write_text(TARGET)
     (system.root / "etc/iscsi/iscsi.initramfs").chmod(0o600)
     (system.root / "etc/initramfs-tools/conf.d/small").write_text("MODULES=list\nRESUME=none\nFSTYPE=ext4\n")
@@ -74,7 +74,7 @@ def test_built_once_with_everything_in_it(ready: System) -> None:
 @pytest.mark.parametrize("compress", ["gzip", "zstd", "xz", "lz4", "bzip2", "lzma", "lzop"])
 def test_our_reading_is_that_of_lsinitramfs(ready: System, compress: str) -> None:
     if not shutil.which(compress):
-        pytest.skip(f"needs {compress}")
+        pytest.fail(f"needs {compress}: see requirements/debian.txt")
     (ready.root / "etc/initramfs-tools/conf.d/compress").write_text(f"COMPRESS={compress}\n")
     made = ready.run("chroot", str(ready.root), "mkinitramfs", "-o", f"/boot/initrd.img-{KERNEL}", KERNEL)
     assert made.returncode == 0, made.stderr
@@ -143,7 +143,7 @@ class TestDracut:
     @pytest.fixture
     def ready(self, system: System) -> System:
         if not shutil.which("dracut") or not os.path.isdir("/usr/lib/dracut/modules.d/95iscsi"):
-            pytest.skip("needs dracut-network")
+            pytest.fail("needs dracut-network: see requirements/debian.txt")
         folder = system.root / "etc/dracut.conf.d"
         folder.mkdir(parents=True, exist_ok=True)
         words = " ".join(self.WORDS)

@@ -37,7 +37,7 @@ class Outcome(t.NamedTuple):
 def play(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., Outcome]:
     """Run the role on this machine, whose records are others for that long, for the system that is mounted."""
     if not shutil.which("mkinitramfs", path="/usr/sbin"):
-        pytest.skip("needs initramfs-tools")
+        pytest.fail("needs initramfs-tools: see requirements/debian.txt")
     (system.root / "etc/initramfs-tools/conf.d/small").write_text("MODULES=list\nRESUME=none\nFSTYPE=ext4\n")
     for path, text in (
         ("etc/systemd/network/20-all.network", ""), ("etc/NetworkManager/conf.d/x.conf", ""), ("etc/default/networking", 'EXCLUDE_INTERFACES="eth9"\n'),
@@ -131,7 +131,7 @@ def test_nothing_to_boot_from_is_said_before_anything_is_built(system: System, p
 
 def test_dracut(system: System, play: t.Callable[..., Outcome]) -> None:
     if not shutil.which("dracut") or not os.path.isdir("/usr/lib/dracut/modules.d/95iscsi"):
-        pytest.skip("needs dracut-network")
+        pytest.fail("needs dracut-network: see requirements/debian.txt")
     (system.root / "etc/dracut.conf.d").mkdir(exist_ok=True)  # comes with the package
     done = play(**GIVEN, boot_generator="dracut", boot_lun=1)
     assert not done.failed, done.text

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.lunar.iscsi.plugins.module_utils._boot.initramfs_task import InitramfsTask
-from ansible_collections.lunar.iscsi.plugins.module_utils._boot.pieces import find_kernels, image_path
+from ansible_collections.lunar.iscsi.plugins.module_utils._boot.pieces import find_generator, find_kernels, image_path
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import DamagedError, HostError, InputError
 from ansible_collections.lunar.iscsi.plugins.module_utils._host.commands import Result, Runner, TimedOutError
@@ -243,3 +243,14 @@ def test_where_both_are_installed(system: System) -> None:
     (system.root / "usr/bin/dracut").unlink()
     with pytest.raises(HostError, match="has no dracut"):
         system.task(generator="dracut")
+
+
+def test_dracut_in_the_place_of_initramfs_tools_whose_core_has_stayed(tmp_path: Path) -> None:
+    System(tmp_path)
+    assert find_generator(str(tmp_path)) == "initramfs-tools"
+    (tmp_path / "usr/bin").mkdir()
+    (tmp_path / "usr/bin/dracut").touch()
+    assert find_generator(str(tmp_path)) == "dracut"
+    (tmp_path / "usr/sbin/update-initramfs").touch()
+    assert find_generator(str(tmp_path)) == "initramfs-tools"
+    assert find_generator(str(tmp_path), "dracut") == "dracut"
