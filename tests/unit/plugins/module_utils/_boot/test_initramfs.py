@@ -238,6 +238,7 @@ def test_a_system_without_a_tool(tmp_path: Path) -> None:
 
 def test_where_both_are_installed(system: System) -> None:
     system.write("usr/bin/dracut", "")
+    system.write("usr/sbin/update-initramfs", "")
     assert system.task(check=True)["generator"] == "initramfs-tools"
     assert system.task(check=True, generator="dracut")["generator"] == "dracut"
     (system.root / "usr/bin/dracut").unlink()
