@@ -33,7 +33,8 @@ attributes:
   platform:
     platforms: linux
 requirements:
-  - C(mkinitramfs) (initramfs-tools) or C(dracut) with its module C(iscsi) (on Debian and RHEL in the package C(dracut-network))
+  - C(mkinitramfs) (initramfs-tools) or C(dracut) with its module C(iscsi) (on Debian and RHEL in the package C(dracut-network); on Debian with
+    C(gawk), where the firmware names the network interface)
   - C(zstd), C(lz4) or C(lzop) where the initramfs is compressed that way
 options:
   root:

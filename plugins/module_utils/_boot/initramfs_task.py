@@ -185,4 +185,4 @@ def _failed(image: Image, result: Result, generator: str, stays: str) -> HostErr
 def _why(generator: str) -> str:
     if generator == INITRAMFS_TOOLS:
         return "See that open-iscsi with its hook is installed, and name kernel modules that are missing in /etc/initramfs-tools/modules"
-    return "See that dracut has its module iscsi (package dracut-network), and name what is missing in a file in /etc/dracut.conf.d"
+    return "See that dracut has its module iscsi (package dracut-network), on Debian gawk, and name what is missing in a file in /etc/dracut.conf.d"

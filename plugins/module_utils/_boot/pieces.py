@@ -33,6 +33,9 @@ _PROGRAMS: t.Sequence[t.Tuple[str, t.Sequence[str]]] = (
     (INITRAMFS_TOOLS, ("/usr/sbin/mkinitramfs",)),
 )
 _CMDLINE = re.compile(r"etc/(cmdline|cmdline\.d/.+\.conf)")
+#: of dracut's module 40network; up to 059 and more it asks awk for and(), which mawk does not have, and then sees no network interface of the firmware
+_NETWORK = "lib/net-lib.sh"
+_FROM_FIRMWARE = ("ip=ibft", "rd.iscsi.ibft", "rd.iscsi.ibft=1")
 MODULES = ("iscsi_tcp",)
 
 
@@ -50,7 +53,7 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
         return ["it is not there"]
     copies = _COPIES[generator]
     try:
-        archive = read_archive(path, lambda name: name in copies or bool(_CMDLINE.fullmatch(name)) or name.endswith("/modules.builtin"), prefix)
+        archive = read_archive(path, lambda name: name in (*copies, _NETWORK) or bool(_CMDLINE.fullmatch(name)) or name.endswith("/modules.builtin"), prefix)
     except DamagedError as error:
         return [f"it {error.what}"]
     lacks = [f"{name} is not in it" for name in _NEEDED[generator] if name not in archive.names]
@@ -60,6 +63,8 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
     lacks += [f"the kernel module {name} is not in it" for name in wanted.modules if not _has_module(archive, name, kernel, root)]
     said = {word for name, data in archive.contents.items() if _CMDLINE.fullmatch(name) for word in data.decode("utf-8", "surrogateescape").split()}
     lacks += [f"its command line does not say {shown(word)}" for word in wanted.words if word not in said]
+    if set(wanted.words) & set(_FROM_FIRMWARE) and "bin/mawk" in archive.names and b"!and(" in archive.contents.get(_NETWORK, b""):
+        lacks.append("its awk is mawk, with which dracut cannot set up the network interfaces that the firmware names: gawk can")
     return list(dict.fromkeys(lacks))
 
 

@@ -39,6 +39,7 @@ class System(Runner):
         self.write("etc/iscsi/initiatorname.iscsi", "InitiatorName=iqn.2026-11.org.example:host\n")
         self.write("etc/iscsi/iscsi.initramfs", "ISCSI_AUTO=true\n")
         self.leaves_out: t.Tuple[str, ...] = ()
+        self.more: t.Dict[str, t.Optional[bytes]] = {}
         self.image = root / f"boot/initrd.img-{KERNEL}"
 
     def write(self, path: str, text: str) -> Path:
@@ -58,7 +59,7 @@ class System(Runner):
                    "etc/initiatorname.iscsi": (self.root / "etc/iscsi/initiatorname.iscsi").read_bytes()}
             if (self.root / "etc/iscsi/iscsi.initramfs").exists():
                 own["etc/iscsi.initramfs"] = (self.root / "etc/iscsi/iscsi.initramfs").read_bytes()
-        return {name: data for name, data in {**modules, **own}.items() if not any(word in name for word in self.leaves_out)}
+        return {name: data for name, data in {**modules, **own, **self.more}.items() if not any(word in name for word in self.leaves_out)}
 
     def run(self, argv: t.Sequence[str], *, stdin: t.Optional[str] = None, timeout: float = 60.0, env: t.Optional[t.Mapping[str, str]] = None) -> Result:
         self.ran.append(tuple(argv))
@@ -255,3 +256,15 @@ def test_dracut_in_the_place_of_initramfs_tools_whose_core_has_stayed(tmp_path: 
     (tmp_path / "usr/sbin/update-initramfs").touch()
     assert find_generator(str(tmp_path)) == "initramfs-tools"
     assert find_generator(str(tmp_path), "dracut") == "dracut"
+
+
+def test_dracut_needs_an_awk_that_can_read_flags(tmp_path: Path) -> None:
+    system = System(tmp_path, "usr/bin/dracut")
+    system.more = {"usr/bin/mawk": b"", "usr/lib/net-lib.sh": b"awk -- 'BEGIN { exit (!and('\"$flags\"',1)) }' || continue\n"}
+    system.task(words=WORDS)
+    with pytest.raises(DamagedError, match="was built, but its command line .*; its awk is mawk, .* gawk can"):
+        system.task(words=["rd.iscsi.ibft=1"])
+    system.more["usr/lib/net-lib.sh"] = b"flags=$((flags & 1))\n"
+    with pytest.raises(DamagedError) as caught:
+        system.task(words=["rd.iscsi.ibft=1"])
+    assert "awk" not in caught.value.what
