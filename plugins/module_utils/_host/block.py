@@ -279,8 +279,10 @@ def flush_and_remove(
                 runner.run(["multipathd", "del", "path", path], timeout=max(1.0, deadline - clock()))
                 spared.add(path)
         else:
-            if any(_running(path, sys) for path in paths):  # with no path left, writing out would wait for ever
+            if any(_running(path, sys) for path in paths) and _has_a_path(label, runner):
                 problems += _flush(f"mapper/{label}", dev)
+            else:  # what is written would wait for ever, and so does udev's look at the map, which keeps it busy
+                runner.run(["multipathd", "disablequeueing", "map", label])
             _flush_map(label, runner, deadline, clock, sleep)
     for name in names:
         if _running(name, sys):
@@ -302,6 +304,12 @@ def _running(name: str, sys: str) -> bool:
     return read_text(_node(sys, name, "device/state")) == "running"
 
 
+def _has_a_path(label: str, runner: Runner) -> bool:
+    """Whether multipath counts a path of the map as working: the ``A`` behind its numbers (the kernel's dm-mpath.c); true where that is not known."""
+    status = runner.run(["dmsetup", "status", "--noflush", label])
+    return status.code != 0 or re.search(r" \d+:\d+ A ", status.stdout) is not None
+
+
 def _flush_map(label: str, runner: Runner, deadline: float, clock: t.Callable[[], float], sleep: t.Callable[[float], None]) -> None:
     """``multipath -f`` until it works: udev's own look at the map keeps it busy for moments."""
     while True:
@@ -309,6 +317,7 @@ def _flush_map(label: str, runner: Runner, deadline: float, clock: t.Callable[[]
         if result.code == 0:
             return
         if clock() + 0.5 >= deadline:
+            runner.run(["multipathd", "restorequeueing", "map", label])
             check(result, f"the multipath map {label} cannot be removed", "Look at what holds it: lsblk, and multipath -ll")
         sleep(0.5)
 

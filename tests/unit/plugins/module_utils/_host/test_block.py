@@ -192,12 +192,15 @@ class Host(Runner):
     def __init__(self, tree: Tree, codes: t.Sequence[int] = (0,), gone: bool = True) -> None:
         super().__init__()
         self.tree, self.codes, self.gone = tree, list(codes), gone
+        self.status = "0 8192 multipath 2 0 0 0 2 1 A 0 1 0 8:0 A 0 E 0 1 0 8:16 F 1 \n"
         self.argvs: t.List[str] = []
         self.now = 0.0
 
     def run(self, argv: t.Sequence[str], **_kwargs: t.Any) -> Result:
+        if argv[:2] == ["dmsetup", "status"]:
+            return Result(tuple(argv), 0, self.status, "")
         self.argvs.append(" ".join(argv))
-        code = self.codes.pop(0) if self.codes else 0
+        code = self.codes.pop(0) if self.codes and argv[0] == "multipath" else 0
         if code == 0 and argv[:2] == ["multipath", "-f"]:
             for name in ("sda", "sdb"):
                 shutil.rmtree(f"{self.tree.sys}/class/block/{name}/holders")
@@ -248,11 +251,23 @@ def test_remove_flushes_the_map_first_and_tries_again(tree: Tree, flushed: t.Lis
     assert flushed == ["mpatha", "sda", "sdb"]
 
 
+def test_a_map_without_a_path_that_works_is_not_written_to_and_keeps_nobody_waiting(tree: Tree, flushed: t.List[str]) -> None:
+    add_map(tree)
+    tree.write("/dev/mapper/mpatha", "")
+    host = Host(tree)
+    host.status = "0 8192 multipath 2 0 0 0 2 1 E 0 1 0 8:0 F 1 E 0 1 0 8:16 F 1 \n"
+    assert host.remove("sda", "sdb") == []
+    assert host.argvs == ["multipathd disablequeueing map mpatha", "multipath -f mpatha"]
+    assert flushed == ["sda", "sdb"]
+
+
 def test_a_map_that_stays_ends_it_before_any_disk_is_deleted(tree: Tree, flushed: t.List[str]) -> None:
     add_map(tree)
     tree.write("/dev/mapper/mpatha", "")
+    host = Host(tree, codes=[1] * 99)
     with pytest.raises(CommandError, match="the multipath map mpatha cannot be removed: map in use"):
-        Host(tree, codes=[1] * 99).remove("sda", "sdb", timeout=3)
+        host.remove("sda", "sdb", timeout=3)
+    assert host.argvs[-1] == "multipathd restorequeueing map mpatha"
     assert Path(str(tree.root) + disk("sda"), "delete").read_text() == ""
 
 
