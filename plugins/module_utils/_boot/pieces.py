@@ -35,6 +35,9 @@ _PROGRAMS: t.Sequence[t.Tuple[str, t.Sequence[str]]] = (
 _CMDLINE = re.compile(r"etc/(cmdline|cmdline\.d/.+\.conf)")
 #: of dracut's module 40network; up to 059 and more it asks awk for and(), which mawk does not have, and then sees no network interface of the firmware
 _NETWORK = "lib/net-lib.sh"
+#: what iscsid is started by in an initramfs with systemd, and what that runs first: Debian's has a script that dracut does not know of
+_SERVICE = "lib/systemd/system/iscsid.service"
+_RUNS = re.compile(r"^Exec(?:StartPre|Start)=[+!:|]*/(?:usr/)?(\S+)", re.MULTILINE)
 _FROM_FIRMWARE = ("ip=ibft", "rd.iscsi.ibft", "rd.iscsi.ibft=1")
 MODULES = ("iscsi_tcp",)
 
@@ -53,7 +56,7 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
         return ["it is not there"]
     copies = _COPIES[generator]
     try:
-        archive = read_archive(path, lambda name: name in (*copies, _NETWORK) or bool(_CMDLINE.fullmatch(name)) or name.endswith("/modules.builtin"), prefix)
+        archive = read_archive(path, lambda name: name in (*copies, _NETWORK, _SERVICE) or bool(_CMDLINE.fullmatch(name)) or name.endswith("/modules.builtin"), prefix)
     except DamagedError as error:
         return [f"it {error.what}"]
     lacks = [f"{name} is not in it" for name in _NEEDED[generator] if name not in archive.names]
@@ -63,6 +66,8 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
     lacks += [f"the kernel module {name} is not in it" for name in wanted.modules if not _has_module(archive, name, kernel, root)]
     said = {word for name, data in archive.contents.items() if _CMDLINE.fullmatch(name) for word in data.decode("utf-8", "surrogateescape").split()}
     lacks += [f"its command line does not say {shown(word)}" for word in wanted.words if word not in said]
+    runs = _RUNS.findall(archive.contents.get(_SERVICE, b"").decode("utf-8", "replace"))
+    lacks += [f"{name}, which its iscsid.service runs, is not in it" for name in runs if name not in archive.names]
     if set(wanted.words) & set(_FROM_FIRMWARE) and "bin/mawk" in archive.names and b"!and(" in archive.contents.get(_NETWORK, b""):
         lacks.append("its awk is mawk, with which dracut cannot set up the network interfaces that the firmware names: gawk can")
     return list(dict.fromkeys(lacks))

@@ -268,3 +268,15 @@ def test_dracut_needs_an_awk_that_can_read_flags(tmp_path: Path) -> None:
     with pytest.raises(DamagedError) as caught:
         system.task(words=["rd.iscsi.ibft=1"])
     assert "awk" not in caught.value.what
+
+
+def test_what_iscsid_is_started_with_is_in_it(tmp_path: Path) -> None:
+    system = System(tmp_path, "usr/bin/dracut")
+    system.more = {"usr/lib/systemd/system/iscsid.service":
+                   b"[Service]\nExecStartPre=-/bin/absent\nExecStartPre=/lib/open-iscsi/startup-checks.sh\nExecStart=/sbin/iscsid -f\n"}
+    with pytest.raises(DamagedError) as caught:
+        system.task()
+    assert "built, but lib/open-iscsi/startup-checks.sh, which its iscsid.service runs, is not in it" in caught.value.what
+    assert "absent" not in caught.value.what
+    system.more["usr/lib/open-iscsi/startup-checks.sh"] = b"#!/bin/sh\n"
+    system.task()
