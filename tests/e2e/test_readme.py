@@ -433,6 +433,8 @@ def install(shell: Shell) -> None:
 
 
 #: how each example is set up and seen, in the order of the pages
+#: a whole system is copied, and its initramfs built
+LONG = ("README.md 12", "roles/boot/README.md 2", "roles/boot/README.md 3")
 WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], None]] = {
     "README.md 1": functools.partial(role, target=RHELN1, sessions=2),
     "README.md 2": step_by_step,
@@ -464,7 +466,12 @@ def test_every_example_is_run() -> None:
     assert sorted(EXAMPLES) == sorted(WITNESSES)
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES))
+def marks(example: str) -> t.Any:
+    """Those that take long are run where E2E_LONG is set."""
+    return pytest.mark.skipif(example in LONG and not os.environ.get("E2E_LONG"), reason="minutes long: E2E_LONG=1, which make test-all sets")
+
+
+@pytest.mark.parametrize("example", [pytest.param(example, marks=marks(example)) for example in sorted(EXAMPLES)])
 def test_example(example: str, lab: t.Mapping[str, t.Any], reset: Reset, shell: Shell, tmp_path: Path) -> None:
     reset()
     WITNESSES[example](EXAMPLES[example], lab, shell, tmp_path)
