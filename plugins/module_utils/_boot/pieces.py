@@ -66,7 +66,8 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
     lacks += [f"the kernel module {name} is not in it" for name in wanted.modules if not _has_module(archive, name, kernel, root)]
     said = {word for name, data in archive.contents.items() if _CMDLINE.fullmatch(name) for word in data.decode("utf-8", "surrogateescape").split()}
     lacks += [f"its command line does not say {shown(word)}" for word in wanted.words if word not in said]
-    runs = _RUNS.findall(archive.contents.get(_SERVICE, b"").decode("utf-8", "replace"))
+    service = archive.contents.get(_SERVICE, b"") if "lib/systemd/systemd" in archive.names else b""
+    runs = _RUNS.findall(service.decode("utf-8", "replace"))
     lacks += [f"{name}, which its iscsid.service runs, is not in it" for name in runs if name not in archive.names]
     if set(wanted.words) & set(_FROM_FIRMWARE) and "bin/mawk" in archive.names and b"!and(" in archive.contents.get(_NETWORK, b""):
         lacks.append("its awk is mawk, with which dracut cannot set up the network interfaces that the firmware names: gawk can")

@@ -274,6 +274,9 @@ def test_what_iscsid_is_started_with_is_in_it(tmp_path: Path) -> None:
     system = System(tmp_path, "usr/bin/dracut")
     system.more = {"usr/lib/systemd/system/iscsid.service":
                    b"[Service]\nExecStartPre=-/bin/absent\nExecStartPre=/lib/open-iscsi/startup-checks.sh\nExecStart=/sbin/iscsid -f\n"}
+    system.task()  # nobody reads it
+    system.more["usr/lib/systemd/systemd"] = b""
+    system.image.unlink()
     with pytest.raises(DamagedError) as caught:
         system.task()
     assert "built, but lib/open-iscsi/startup-checks.sh, which its iscsid.service runs, is not in it" in caught.value.what
