@@ -148,7 +148,8 @@ class TestDracut:
         folder.mkdir(parents=True, exist_ok=True)
         words = " ".join(self.WORDS)
         (folder / "90-lunar-iscsi-boot.conf").write_text(
-            f'dracutmodules="base iscsi network rootfs-block udev-rules"\nadd_drivers+=" iscsi_tcp virtio_net "\nkernel_cmdline+=" {words} "\n')
+            f'dracutmodules="base iscsi network rootfs-block udev-rules"\nadd_drivers+=" iscsi_tcp virtio_net "\nkernel_cmdline+=" {words} "\n'
+            'install_optional_items+=" /usr/lib/open-iscsi/startup-checks.sh "\n')
         return system
 
     def listed(self, system: System) -> str:
@@ -175,6 +176,12 @@ class TestDracut:
         line = r"(?m)^[-dlcb]\S+ .*? [A-Z][a-z]{2} [ \d]\d +(?:\d\d:\d\d|\d{4}) (.+?)(?: -> .*)?$"  # mode, owner, size or numbers of a device, date, name
         theirs = set(re.findall(line, self.listed(ready)))
         assert {name[4:] if name.startswith("usr/") else name for name in theirs} == found.names
+
+    def test_one_in_which_iscsid_would_not_start_is_not_put_in_place(self, ready: System) -> None:
+        file = ready.root / "etc/dracut.conf.d/90-lunar-iscsi-boot.conf"
+        file.write_text(file.read_text().partition("install_optional_items")[0])
+        done = ready.module("iscsi_initramfs", generator="dracut")
+        assert done["failed"] and "startup-checks.sh, which its iscsid.service runs, is not in it" in done["msg"] and not image(ready).exists()
 
     def test_a_word_that_is_not_said_leaves_the_old_one(self, ready: System) -> None:
         ready.module("iscsi_initramfs", generator="dracut")
