@@ -18,6 +18,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lunar.iscsi.plugins.module_utils._convergence import bring_about
 from ansible_collections.lunar.iscsi.plugins.module_utils._errors import InputError, InUseError, IscsiError
 from ansible_collections.lunar.iscsi.plugins.module_utils._module import SettingsModule
+from ansible_collections.lunar.iscsi.plugins.module_utils._host.block import User
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi import host_task
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.flash_nodes import FIELDS, IDENTITY
 from ansible_collections.lunar.iscsi.plugins.module_utils._open_iscsi.host_task import HostTask
@@ -221,7 +222,7 @@ def test_a_session_to_another_portal_is_another(machine: Machine) -> None:
 
 def test_a_disk_that_is_used_is_not_taken_away(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     run(machine, flash_nodes=[node(state="logged_in")])
-    monkeypatch.setattr(host_task, "disk_users", lambda sessions: ["/dev/sdb mounted on /srv"] if sessions else [])
+    monkeypatch.setattr(host_task, "disk_users", lambda sessions: [User("/dev/sdb", "mount", "/srv")] if sessions else [])
     for state in ("logged_out", "absent"):
         for check in (True, False):
             with pytest.raises(InUseError, match=r"disks of flash node 2 of host 6 .* still in use by /dev/sdb mounted on /srv"):
@@ -229,6 +230,14 @@ def test_a_disk_that_is_used_is_not_taken_away(machine: Machine, monkeypatch: py
     assert machine.adapter.sessions()
     run(machine, flash_nodes=[node(state="absent")], force=True)
     assert not machine.adapter.sessions()
+
+
+def test_no_force_takes_away_what_the_system_stands_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(machine, flash_nodes=[node(state="logged_in")])
+    monkeypatch.setattr(host_task, "disk_users", lambda sessions: [User("/dev/sdb", "mount", "/")] if sessions else [])
+    with pytest.raises(InUseError, match="no force takes that away"):
+        bring_about(task(machine, flash_nodes=[node(state="logged_out")], force=True), False)
+    assert machine.adapter.sessions()
 
 
 def test_what_the_adapter_boots_from_stays(machine: Machine) -> None:
