@@ -30,7 +30,7 @@ def ready(system: System) -> System:
         pytest.fail("needs initramfs-tools: see requirements/debian.txt")
     (system.root / "etc/iscsi/iscsi.initramfs").write_text(TARGET)
     (system.root / "etc/iscsi/iscsi.initramfs").chmod(0o600)
-    (system.root / "etc/initramfs-tools/conf.d/small").write_text("MODULES=list\nRESUME=none\nFSTYPE=ext4\n")
+    (system.root / "etc/initramfs-tools/conf.d/small").write_text("MODULES=list\nRESUME=none\nFSTYPE=ext4\nCOMPRESSLEVEL=1\n")
     (system.root / "etc/initramfs-tools/modules").write_text("virtio_net\nsd_mod\n")
     return system
 
@@ -75,7 +75,7 @@ def test_built_once_with_everything_in_it(ready: System) -> None:
 def test_our_reading_is_that_of_lsinitramfs(ready: System, compress: str) -> None:
     if not shutil.which(compress):
         pytest.fail(f"needs {compress}: see requirements/debian.txt")
-    (ready.root / "etc/initramfs-tools/conf.d/compress").write_text(f"COMPRESS={compress}\n")
+    (ready.root / "etc/initramfs-tools/conf.d/compress").write_text(f"COMPRESS={compress}\nCOMPRESSLEVEL=1\n")
     made = ready.run("chroot", str(ready.root), "mkinitramfs", "-o", f"/boot/initrd.img-{KERNEL}", KERNEL)
     assert made.returncode == 0, made.stderr
     found = read_archive(str(image(ready)), lambda name: name == "etc/iscsi.initramfs")

@@ -38,7 +38,7 @@ def play(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.C
     """Run the role on this machine, whose records are others for that long, for the system that is mounted."""
     if not shutil.which("mkinitramfs", path="/usr/sbin"):
         pytest.fail("needs initramfs-tools: see requirements/debian.txt")
-    (system.root / "etc/initramfs-tools/conf.d/small").write_text("MODULES=list\nRESUME=none\nFSTYPE=ext4\n")
+    (system.root / "etc/initramfs-tools/conf.d/small").write_text("MODULES=list\nRESUME=none\nFSTYPE=ext4\nCOMPRESSLEVEL=1\n")
     for path, text in (
         ("etc/systemd/network/20-all.network", ""), ("etc/NetworkManager/conf.d/x.conf", ""), ("etc/default/networking", 'EXCLUDE_INTERFACES="eth9"\n'),
         # the role knows tools by their names, and these are not on every machine
