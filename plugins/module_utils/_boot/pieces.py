@@ -55,8 +55,9 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
     if not os.path.exists(path):
         return ["it is not there"]
     copies = _COPIES[generator]
+    read = (*copies, _NETWORK, _SERVICE)
     try:
-        archive = read_archive(path, lambda name: name in (*copies, _NETWORK, _SERVICE) or bool(_CMDLINE.fullmatch(name)) or name.endswith("/modules.builtin"), prefix)
+        archive = read_archive(path, lambda name: name in read or bool(_CMDLINE.fullmatch(name)) or name.endswith("/modules.builtin"), prefix)
     except DamagedError as error:
         return [f"it {error.what}"]
     lacks = [f"{name} is not in it" for name in _NEEDED[generator] if name not in archive.names]
