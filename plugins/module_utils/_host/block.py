@@ -281,9 +281,9 @@ def flush_and_remove(
         else:
             if any(_running(path, sys) for path in paths) and _has_a_path(label, runner):
                 problems += _flush(f"mapper/{label}", dev)
-            else:  # what is written would wait for ever, and so does udev's look at the map, which keeps it busy
-                runner.run(["multipathd", "disablequeueing", "map", label])
-            _flush_map(label, runner, deadline, clock, sleep)
+                _flush_map(label, runner, deadline, clock, sleep)
+            else:
+                _flush_dead_map(label, runner, deadline, clock, sleep)
     for name in names:
         if _running(name, sys):
             problems += _flush(name, dev)
@@ -317,9 +317,18 @@ def _flush_map(label: str, runner: Runner, deadline: float, clock: t.Callable[[]
         if result.code == 0:
             return
         if clock() + 0.5 >= deadline:
-            runner.run(["multipathd", "restorequeueing", "map", label])
             check(result, f"the multipath map {label} cannot be removed", "Look at what holds it: lsblk, and multipath -ll")
         sleep(0.5)
+
+
+def _flush_dead_map(label: str, runner: Runner, deadline: float, clock: t.Callable[[], float], sleep: t.Callable[[float], None]) -> None:
+    """The same without a path that works: where I/O queues, udev's look at the map waits for ever, and keeps it busy as long."""
+    runner.run(["multipathd", "disablequeueing", "map", label])
+    try:
+        _flush_map(label, runner, deadline, clock, sleep)
+    except HostError:
+        runner.run(["multipathd", "restorequeueing", "map", label])
+        raise
 
 
 def _flush(name: str, dev: str) -> t.List[Problem]:

@@ -261,13 +261,16 @@ def test_a_map_without_a_path_that_works_is_not_written_to_and_keeps_nobody_wait
     assert flushed == ["sda", "sdb"]
 
 
-def test_a_map_that_stays_ends_it_before_any_disk_is_deleted(tree: Tree, flushed: t.List[str]) -> None:
+@pytest.mark.parametrize("status, words", [
+    ("0 8192 multipath 2 0 0 0 1 1 A 0 1 0 8:0 A 0 ", []), ("0 8192 multipath 2 0 0 0 1 1 E 0 1 0 8:0 F 1 ", ["disablequeueing", "restorequeueing"])])
+def test_a_map_that_stays_ends_it_before_any_disk_is_deleted(status: str, words: t.Sequence[str], tree: Tree, flushed: t.List[str]) -> None:
     add_map(tree)
     tree.write("/dev/mapper/mpatha", "")
     host = Host(tree, codes=[1] * 99)
+    host.status = status
     with pytest.raises(CommandError, match="the multipath map mpatha cannot be removed: map in use"):
         host.remove("sda", "sdb", timeout=3)
-    assert host.argvs[-1] == "multipathd restorequeueing map mpatha"
+    assert [argv for argv in host.argvs if argv.startswith("multipathd")] == [f"multipathd {word} map mpatha" for word in words]
     assert Path(str(tree.root) + disk("sda"), "delete").read_text() == ""
 
 
