@@ -33,7 +33,7 @@ _PROGRAMS: t.Sequence[t.Tuple[str, t.Sequence[str]]] = (
     (INITRAMFS_TOOLS, ("/usr/sbin/mkinitramfs",)),
 )
 _CMDLINE = re.compile(r"etc/(cmdline|cmdline\.d/.+\.conf)")
-#: of dracut's module 40network; up to 059 and more it asks awk for and(), which mawk does not have, and then sees no network interface of the firmware
+#: of dracut's module 40network; that of 059 asks awk for and(), which mawk does not have, and then sees no network interface of the firmware
 _NETWORK = "lib/net-lib.sh"
 #: what iscsid is started by in an initramfs with systemd, and what that runs first: Debian's has a script that dracut does not know of
 _SERVICE = "lib/systemd/system/iscsid.service"
@@ -67,12 +67,18 @@ def find_lacks(path: str, kernel: str, generator: str, wanted: Wanted, root: str
     lacks += [f"the kernel module {name} is not in it" for name in wanted.modules if not _has_module(archive, name, kernel, root)]
     said = {word for name, data in archive.contents.items() if _CMDLINE.fullmatch(name) for word in data.decode("utf-8", "surrogateescape").split()}
     lacks += [f"its command line does not say {shown(word)}" for word in wanted.words if word not in said]
-    service = archive.contents.get(_SERVICE, b"") if "lib/systemd/systemd" in archive.names else b""
-    runs = _RUNS.findall(service.decode("utf-8", "replace"))
-    lacks += [f"{name}, which its iscsid.service runs, is not in it" for name in runs if name not in archive.names]
-    if set(wanted.words) & set(_FROM_FIRMWARE) and "bin/mawk" in archive.names and b"!and(" in archive.contents.get(_NETWORK, b""):
-        lacks.append("its awk is mawk, with which dracut cannot set up the network interfaces that the firmware names: gawk can")
+    lacks += _would_not_start(archive, wanted)
     return list(dict.fromkeys(lacks))
+
+
+def _would_not_start(archive: Archive, wanted: Wanted) -> t.Iterator[str]:
+    """What dracut leaves out without a word."""
+    service = archive.contents.get(_SERVICE, b"") if "lib/systemd/systemd" in archive.names else b""
+    for name in _RUNS.findall(service.decode("utf-8", "replace")):
+        if name not in archive.names:
+            yield f"{name}, which its iscsid.service runs, is not in it"
+    if set(wanted.words) & set(_FROM_FIRMWARE) and "bin/mawk" in archive.names and b"!and(" in archive.contents.get(_NETWORK, b""):
+        yield "its awk is mawk, with which dracut cannot set up the network interfaces that the firmware names: gawk can"
 
 
 def _differing(archive: Archive, copies: t.Mapping[str, str], root: str) -> t.Iterator[str]:
