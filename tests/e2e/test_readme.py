@@ -432,9 +432,9 @@ def install(shell: Shell) -> None:
     shell("initiator", "DEBIAN_FRONTEND=noninteractive apt-get install -qy open-iscsi >/dev/null")
 
 
-#: how each example is set up and seen, in the order of the pages
 #: a whole system is copied, and its initramfs built
 LONG = ("README.md 12", "roles/boot/README.md 2", "roles/boot/README.md 3")
+#: how each example is set up and seen, in the order of the pages
 WITNESSES: t.Mapping[str, t.Callable[[str, t.Mapping[str, t.Any], Shell, Path], None]] = {
     "README.md 1": functools.partial(role, target=RHELN1, sessions=2),
     "README.md 2": step_by_step,
